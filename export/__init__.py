@@ -1,0 +1,19 @@
+"""How a model is deployed: folded, certified, exported to ONNX, validated and bundled.
+
+Modules are imported when a name is first used: ``import export`` needs neither TensorFlow nor onnx.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "bundling": ["bundle"],
+        "certificate": ["Certificate", "certify"],
+        "checks": ["Check", "Verdict"],
+        "folding": ["Folded", "fold"],
+        "onnx_file": ["to_onnx"],
+        "rebuilding": ["rebuild"],
+        "validation": ["validate"],
+    },
+)

@@ -1,0 +1,48 @@
+"""What every verdict is made of: one measured value against one limit."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Args:
+        name: What was looked at, in a few words, for example ``float32 error of the folded model``.
+        ok: Whether it is as it should be.
+        measured: What was found.
+        limit: What was accepted.
+        detail: One sentence on how it was measured, and where it failed.
+    """
+
+    name: str
+    ok: bool
+    measured: float | int | str
+    limit: float | int | str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks of one subject, and the one answer that they make.
+
+    Args:
+        checks: What was looked at, in that order.
+    """
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether anything was checked, and every check holds."""
+        return bool(self.checks) and all(check.ok for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that do not hold."""
+        return tuple(check for check in self.checks if not check.ok)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict as plain values that JSON can hold."""
+        return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}

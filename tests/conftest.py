@@ -1,0 +1,31 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ start-up lines
+
+REPOSITORY = Path(__file__).parent.parent
+# Beside a checkout there may be prepared data; elsewhere the tests that need it are skipped.
+TFDS = REPOSITORY.parent / "shared" / "data" / "tfds"
+
+
+@pytest.fixture(scope="session")
+def tfds_dir() -> Path:
+    """A tensorflow-datasets data_dir with cifar10 and fashion_mnist prepared."""
+    folder = Path(os.environ.get("TFDS_DATA_DIR", TFDS))
+    if not (folder / "cifar10").is_dir():
+        pytest.skip(f"no prepared cifar10 in {folder}; set TFDS_DATA_DIR to a folder that has it")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keras():
+    """Give each test Keras' default policy and its own names."""
+    yield
+    import keras
+
+    keras.config.set_dtype_policy("float32")
+    keras.utils.clear_session(free_memory=False)

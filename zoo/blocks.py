@@ -1,0 +1,191 @@
+"""The pieces every family is built of. The norm object decides kind, placement and biases."""
+
+from typing import TYPE_CHECKING, Any
+
+import lazy_loader
+
+from zoo.norm import Norm
+
+if TYPE_CHECKING:
+    from zoo.registry import Options
+
+keras = lazy_loader.load("keras")
+
+# RMS normalization learns no shift and none has none at all, so their convolutions keep a bias.
+_NEED_BIAS = ("none", "rms")
+
+
+def image(options: "Options") -> Any:
+    """Make the model's input, named ``image``: float, (batch, height, width, channels)."""
+    return keras.Input(options.input_shape, name="image")
+
+
+def conv(
+    x: Any,
+    filters: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    bias: bool = False,
+    name: str,
+) -> Any:
+    """Convolve, padded symmetrically so that stride 1 keeps the size, with He initialisation.
+
+    A strided convolution is padded by a layer of its own: TensorFlow's ``same`` would pad it at
+    the bottom and right only, and shift it against its shortcut and against the papers' weights.
+
+    Args:
+        x: A Keras tensor, (batch, height, width, channels).
+        filters: The number of output channels.
+        kernel_size: The side of the square kernel, odd.
+        stride: The step in both directions.
+        bias: Whether a bias is learned.
+        name: The layer's name.
+
+    Returns:
+        A Keras tensor.
+
+    Reference:
+        He et al. 2015, https://arxiv.org/abs/1502.01852 (initialisation).
+    """
+    explicit = stride > 1 and kernel_size > 1
+    if explicit:
+        x = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=stride,
+        padding="valid" if explicit else "same",
+        use_bias=bias,
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+
+
+def normalize(x: Any, norm: Norm, *, name: str, gamma: float = 1.0) -> Any:
+    """Normalize over the last axis as ``norm`` says; nothing for kind ``none``."""
+    layer = norm.layer(x.shape[-1], name=name, gamma=gamma)
+    return x if layer is None else layer(x)
+
+
+def norm_act(x: Any, norm: Norm, *, name: str, activation: str = "relu") -> Any:
+    """Normalize and activate, in the order that the placement says.
+
+    Args:
+        x: A Keras tensor.
+        norm: The normalization.
+        name: What the layers' names begin with; ``_norm`` and ``_act`` follow.
+        activation: A Keras activation's name.
+
+    Returns:
+        A Keras tensor of the same shape.
+    """
+    act = keras.layers.Activation(activation, name=f"{name}_act")
+    if norm.placement == "after_activation":
+        return normalize(act(x), norm, name=f"{name}_norm")
+    return act(normalize(x, norm, name=f"{name}_norm"))
+
+
+def needs_bias(norm: Norm, *, followed_by: str) -> bool:
+    """Say whether a convolution learns a bias, given what follows it.
+
+    Args:
+        norm: The normalization.
+        followed_by: ``norm`` where a normalization comes next and would undo the bias or add a
+            shift of its own; ``activation`` where the shift must be there before.
+
+    Returns:
+        Whether the bias is wanted.
+    """
+    return norm.kind in _NEED_BIAS or followed_by == "activation"
+
+
+def conv_norm_act(
+    x: Any,
+    filters: int,
+    kernel_size: int,
+    *,
+    norm: Norm,
+    stride: int = 1,
+    activation: str = "relu",
+    name: str,
+) -> Any:
+    """Convolve, normalize and activate, in the order that the placement says.
+
+    Args:
+        x: A Keras tensor, (batch, height, width, channels).
+        filters: The number of output channels.
+        kernel_size: The side of the square kernel, odd.
+        norm: The normalization. ``before_activation``: convolution, norm, activation;
+            ``after_activation``: convolution, activation, norm; ``pre_activation``: norm,
+            activation, convolution.
+        stride: The step in both directions.
+        activation: A Keras activation's name.
+        name: What the layers' names begin with; ``_conv``, ``_norm`` and ``_act`` follow.
+
+    Returns:
+        A Keras tensor.
+    """
+    if norm.placement == "pre_activation":
+        x = norm_act(x, norm, name=name, activation=activation)
+        bias = needs_bias(norm, followed_by="norm")
+        return conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
+    next_one = "activation" if norm.placement == "after_activation" else "norm"
+    bias = needs_bias(norm, followed_by=next_one)
+    x = conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
+    return norm_act(x, norm, name=name, activation=activation)
+
+
+def shortcut_pad(x: Any, filters: int, *, stride: int, name: str) -> Any:
+    """Bring a shortcut to a new size without parameters (option A of He et al.).
+
+    Every ``stride``-th position is taken and zero channels are added on both sides.
+
+    Args:
+        x: A Keras tensor, (batch, height, width, channels).
+        filters: The number of channels to arrive at.
+        stride: The step in both directions.
+        name: What the layers' names begin with.
+
+    Returns:
+        A Keras tensor.
+
+    Reference:
+        He et al. 2016, https://arxiv.org/abs/1512.03385, section 3.3.
+    """
+    if stride > 1:
+        x = keras.layers.MaxPooling2D(1, strides=stride, name=f"{name}_pick")(x)
+    before = (filters - x.shape[-1]) // 2
+    after = filters - x.shape[-1] - before
+    if before or after:
+        # Told that the channels come first, the layer pads the last two axes: here the width, by
+        # nothing, and the channels. That keeps the model free of layers that only we know.
+        x = keras.layers.ZeroPadding2D(
+            ((0, 0), (before, after)), data_format="channels_first", name=f"{name}_pad"
+        )(x)
+    return x
+
+
+def model(options: "Options", inputs: Any, features: dict[int, Any], *, name: str) -> Any:
+    """End a network as the caller asked: logits, last feature map, or all feature maps.
+
+    Args:
+        options: What the caller asked for.
+        inputs: The tensor from `image`.
+        features: The last feature map at each stride; the last one is what is classified.
+        name: The model's name.
+
+    Returns:
+        A keras.Model.
+    """
+    if options.features_only:
+        outputs: Any = {f"stride_{stride}": x for stride, x in features.items()}
+        return keras.Model(inputs, outputs, name=name)
+    x = list(features.values())[-1]
+    if options.include_top:
+        x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+        if options.dropout:
+            x = keras.layers.Dropout(options.dropout, name="dropout")(x)
+        # The loss and whoever reads the logits want float32, whatever the policy computes in.
+        x = keras.layers.Dense(options.num_classes, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, x, name=name)

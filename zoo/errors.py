@@ -1,0 +1,52 @@
+"""The one error that means "what was given cannot be used", and the words it is told in."""
+
+import difflib
+from collections.abc import Iterable
+
+import pydantic
+
+
+class InputError(ValueError):
+    """Bad input: one line with what was wrong, what was received and what is accepted.
+
+    The command line prints it without a traceback and exits with 2. Everything else that is
+    raised is a defect of this project or of what it stands on, and is shown as such.
+    """
+
+
+def nearest(word: str, options: Iterable[str], *, most: int = 3) -> str:
+    """Say which of the options a misspelt word may have meant.
+
+    Args:
+        word: What was received.
+        options: What would be accepted.
+        most: How many to name.
+
+    Returns:
+        A clause such as ``did you mean resnet20, resnet32?``, or ``accepted: ...`` with every
+        option when none is near.
+    """
+    options = sorted(options)
+    near = difflib.get_close_matches(word, options, n=most, cutoff=0.5)
+    if near:
+        return f"did you mean {', '.join(near)}?"
+    return f"accepted: {', '.join(options)}" if options else "there are none"
+
+
+def one_line(error: pydantic.ValidationError) -> str:
+    """Tell a pydantic validation error in one line that names each key and what it received.
+
+    Args:
+        error: The error as pydantic raised it.
+
+    Returns:
+        For example ``Norm.momentum: input should be less than 1; received 1.5``.
+    """
+    parts = []
+    for problem in error.errors(include_url=False):
+        where = ".".join([error.title, *(str(key) for key in problem["loc"])])
+        message = problem["msg"].removeprefix("Value error, ")
+        if not problem["type"].startswith("value_error"):
+            message = f"{message[0].lower()}{message[1:]}; received {problem['input']!r}"
+        parts.append(f"{where}: {message}")
+    return " | ".join(parts)

@@ -1,0 +1,167 @@
+"""Files appear whole or not at all: written beside their final name, then renamed."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import InputError
+
+# What the operating system says when a place cannot take a file, and what a person can do.
+_REMEDIES = {
+    errno.ENOSPC: "no space is left there; free some or pass another folder",
+    errno.EDQUOT: "the disk quota is used up; free some space or pass another folder",
+    errno.EFBIG: "the file would exceed the size limit there; pass another folder",
+    errno.EROFS: "that file system is read-only; pass another folder",
+    errno.EACCES: "permission is denied; pass a folder that can be written",
+    errno.EPERM: "the operation is not permitted; pass a folder that can be written",
+    errno.ENOTDIR: "part of the path is a file, not a folder; pass a folder",
+    errno.EEXIST: "a file of that name is in the way; pass a folder",
+    errno.ENAMETOOLONG: "the name is too long; pass a shorter one",
+}
+
+
+@contextmanager
+def writing(target: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the system's refusals to write into one clear line that names the target.
+
+    Args:
+        target: The file or folder that is being written, for the message.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InputError: The place cannot be written, or is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        code = error.errno if error.errno in _REMEDIES else _errno_in_text(str(error))
+        if code not in _REMEDIES:
+            raise
+        raise InputError(f"cannot write {target}: {_REMEDIES[code]}") from error
+
+
+def _errno_in_text(text: str) -> int | None:
+    """Find the error number in HDF5's messages, which carry it as text and not as errno."""
+    for code in _REMEDIES:
+        if f"errno = {code}," in text or os.strerror(code) in text:
+            return code
+    return None
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file beside its final name and rename it into place only when it is whole.
+
+    The file at ``path``, if any, stays as it was until the very last step, whatever happens
+    before: an exception, a full disk, a killed process.
+
+    Args:
+        path: The final name. Missing parent folders are made.
+
+    Yields:
+        The name to write to: in the same folder, with the same suffix.
+
+    Raises:
+        InputError: The place cannot be written, or is full.
+    """
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}.", suffix=f".part{path.suffix}"
+        )
+        os.close(handle)
+        beside = Path(name)
+        try:
+            yield beside
+            with beside.open("rb") as written:
+                os.fsync(written.fileno())
+            beside.chmod(0o666 & ~_umask())  # mkstemp makes private files; ours are ordinary ones
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Fill a folder beside its final name and rename it into place only when it is whole.
+
+    Args:
+        path: The final name. A folder that is already there is replaced as one.
+
+    Yields:
+        An empty folder beside it.
+
+    Raises:
+        InputError: The place cannot be written, or is full.
+    """
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_dir():
+            raise InputError(f"cannot write {path}: a file of that name is in the way")
+        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        try:
+            yield beside
+            beside.chmod(0o777 & ~_umask())
+            old = None
+            if path.exists():
+                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+                path.replace(old)
+            beside.replace(path)
+            if old is not None:
+                shutil.rmtree(old)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a text file whole or not at all.
+
+    Args:
+        path: The file.
+        text: What it shall hold, written as UTF-8.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The place cannot be written, or is full.
+    """
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> Path:
+    """Write a value as indented JSON, whole or not at all; see `write_text`."""
+    return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Hash a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its SHA-256 as 64 hexadecimal digits.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    """Read the process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

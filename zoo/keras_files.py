@@ -1,0 +1,95 @@
+"""Keras model files, read in safe mode and written whole or not at all."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import InputError
+from zoo.files import replacing
+
+if TYPE_CHECKING:
+    import keras
+
+_MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
+
+
+def load(path: str | os.PathLike[str]) -> "keras.Model":
+    """Load a ``.keras`` file in safe mode: nothing in it is unpickled or run.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        InputError: The file is missing, damaged, not a Keras model, or asks for code that safe
+            mode refuses.
+    """
+    import keras
+
+    import zoo.layers  # noqa: F401  our own layers register themselves
+
+    check(path)
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} cannot be loaded as a Keras model: {first}") from error
+    if not isinstance(model, keras.Model):
+        raise InputError(f"{path}: accepted is a keras.Model; it holds a {type(model).__name__}")
+    return model
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Make sure that a file is a whole ``.keras`` archive, before Keras reads it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It is missing, not such an archive, truncated, or a byte in it has changed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {what}; accepted is a Keras model file (.keras)")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            missing = _MEMBERS - set(archive.namelist())
+            damaged = archive.testzip()
+            if not missing and not damaged:
+                json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a Keras model file (.keras), or it is truncated: {error}"
+        ) from error
+    if missing:
+        raise InputError(
+            f"{path} is not a Keras model file (.keras): it lacks {', '.join(sorted(missing))}"
+        )
+    if damaged:
+        raise InputError(f"{path} is corrupt: the checksum of its part {damaged} does not match")
+
+
+def save(model: "keras.Model", path: str | os.PathLike[str]) -> Path:
+    """Write a model as a ``.keras`` file, whole or not at all.
+
+    Args:
+        model: The model.
+        path: The file; its name must end in ``.keras``.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The name ends otherwise, or the place cannot be written or is full.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise InputError(f"accepted is a file name that ends in .keras; received {path}")
+    with replacing(path) as beside:
+        model.save(beside)
+    return path

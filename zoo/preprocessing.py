@@ -1,0 +1,100 @@
+"""What turns an image's bytes into what a model takes; part of every card."""
+
+import os
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pydantic
+
+from zoo.errors import InputError
+from zoo.settings import Settings
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+class Preprocessing(Settings):
+    """Size, scale, mean and standard deviation of the images that a model takes.
+
+    A pixel's value v of 0 to 255 becomes ``(v * scale - mean) / std``, channel by channel.
+
+    Args:
+        size: Height and width in pixels.
+        channels: 3 for red, green, blue, in this order; 1 for grey.
+        scale: What a pixel's value is multiplied by first.
+        mean: What is subtracted from each channel after scaling.
+        std: What each channel is divided by at the end; positive.
+        interpolation: How an image of another size is resized.
+
+    Raises:
+        InputError: A value is out of its range, or mean and std are not one per channel.
+    """
+
+    size: tuple[Annotated[int, pydantic.Field(ge=1)], Annotated[int, pydantic.Field(ge=1)]]
+    channels: Literal[1, 3] = 3
+    scale: Annotated[float, pydantic.Field(gt=0)] = 1 / 255
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[Annotated[float, pydantic.Field(gt=0)], ...] = (1.0, 1.0, 1.0)
+    interpolation: Interpolation = "bilinear"
+
+    @pydantic.model_validator(mode="after")
+    def _one_per_channel(self) -> "Preprocessing":
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(
+                f"mean and std have one value per channel, that is {self.channels}; "
+                f"received mean={self.mean}, std={self.std}"
+            )
+        return self
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Turn raw images of the right size into the model's input.
+
+        Args:
+            images: uint8, (batch, height, width, channels).
+
+        Returns:
+            float32, the same shape.
+
+        Raises:
+            InputError: The array has another dtype or shape.
+        """
+        expected = (*self.size, self.channels)
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise InputError(
+                f"images: accepted are uint8 of shape (batch, {', '.join(map(str, expected))}); "
+                f"received {images.dtype} of shape {images.shape}"
+            )
+        scaled = images.astype(np.float32) * np.float32(self.scale)
+        return (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+
+    def read(self, path: str | os.PathLike[str]) -> np.ndarray:
+        """Read one image file, in any format that Pillow knows, at the model's size.
+
+        Args:
+            path: The file.
+
+        Returns:
+            uint8, (height, width, channels).
+
+        Raises:
+            InputError: The file is missing or is not an image.
+        """
+        import PIL.Image
+
+        try:
+            with PIL.Image.open(path) as image:
+                image.load()
+                return self.resize(image)
+        except FileNotFoundError as error:
+            raise InputError(f"there is no file {path}") from error
+        except (OSError, PIL.Image.DecompressionBombError) as error:
+            raise InputError(f"{path} is not an image that can be read: {error}") from error
+
+    def resize(self, image: Any) -> np.ndarray:
+        """Bring a Pillow image to the model's size and channels; see `read`."""
+        import PIL.Image
+
+        height, width = self.size
+        method = PIL.Image.Resampling[self.interpolation.upper()]
+        image = image.convert("RGB" if self.channels == 3 else "L")
+        pixels = np.asarray(image.resize((width, height), method), dtype=np.uint8)
+        return pixels.reshape(height, width, self.channels)

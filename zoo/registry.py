@@ -1,0 +1,222 @@
+"""The models that can be built by name, and how a family, ours or a user's, joins them."""
+
+import fnmatch
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pydantic
+
+from zoo.errors import InputError, nearest
+from zoo.norm import Norm
+from zoo.settings import Settings
+
+if TYPE_CHECKING:
+    import keras
+
+Size = Annotated[int, pydantic.Field(ge=1)]
+
+
+class Options(Settings):
+    """What a caller may ask of any model; a builder gets one, complete and checked.
+
+    Args:
+        input_shape: Height, width and channels of one image. Height and width may be None, for a
+            model that takes images of any size.
+        num_classes: The number of logits.
+        norm: The normalization of every layer that has one.
+        dropout: The rate of the dropout before the logits, in [0, 1).
+        include_top: Whether pooling and logits are there; without them the output is the last
+            feature map.
+        features_only: Whether the outputs are the last feature map at each stride, by name
+            (``stride_1``, ``stride_2``, ...), instead of the logits.
+        width: The factor on the number of channels of each layer, in (0, 16].
+
+    Raises:
+        InputError: A value is out of its range.
+    """
+
+    input_shape: tuple[Size | None, Size | None, Size]
+    num_classes: Size
+    norm: Norm = Norm()
+    dropout: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.0
+    include_top: bool = True
+    features_only: bool = False
+    width: Annotated[float, pydantic.Field(gt=0, le=16)] = 1.0
+
+    def channels(self, count: int) -> int:
+        """Scale a number of channels by the width, to a multiple of 8 unless the width is 1."""
+        if self.width == 1.0:
+            return count
+        return max(8, 8 * round(count * self.width / 8))
+
+
+Builder = Callable[[Options], "keras.Model"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the registry knows of a model without building it."""
+
+    name: str
+    build: Builder
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    min_size: int
+    paper: str
+
+
+_MODELS: dict[str, Entry] = {}
+
+
+def register_model(
+    *, input_shape: tuple[int, int, int], num_classes: int, paper: str, min_size: int = 1
+) -> Callable[[Builder], Builder]:
+    """Make a decorator that adds a builder to the registry, under the name of the function.
+
+    Args:
+        input_shape: The default height, width and channels.
+        num_classes: The default number of logits.
+        paper: Where the design was published, with its address.
+        min_size: The smallest height and width, in pixels, that the design allows.
+
+    Returns:
+        A decorator for a function that takes `zoo.Options` and returns a keras.Model.
+
+    Raises:
+        InputError: Another function has that name in the registry already.
+
+    Example:
+        >>> @zoo.register_model(input_shape=(32, 32, 3), num_classes=10, paper="mine")
+        ... def tiny(options):
+        ...     image = blocks.image(options)
+        ...     x = blocks.conv_norm_act(image, 8, 3, norm=options.norm, name="stem")
+        ...     return blocks.model(options, image, {1: x}, name="tiny")
+        >>> zoo.create_model("tiny")
+    """
+
+    def register(build: Builder) -> Builder:
+        name = build.__name__
+        known = _MODELS.get(name)
+        if known is not None and known.build.__module__ != build.__module__:
+            raise InputError(
+                f"a model named {name!r} is registered already, by {known.build.__module__}; "
+                "name the function otherwise"
+            )
+        _MODELS[name] = Entry(
+            name=name,
+            build=build,
+            input_shape=input_shape,
+            num_classes=num_classes,
+            min_size=min_size,
+            paper=paper,
+        )
+        return build
+
+    return register
+
+
+def entries() -> dict[str, Entry]:
+    """Import every family and return the registry, by name."""
+    import zoo.families as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return dict(sorted(_MODELS.items()))
+
+
+def entry(name: str) -> Entry:
+    """Look a model up.
+
+    Args:
+        name: Its name, for example ``resnet20``.
+
+    Returns:
+        Its entry.
+
+    Raises:
+        InputError: There is none of that name; the nearest names are told.
+    """
+    known = entries()
+    if name not in known:
+        raise InputError(f"unknown model {name!r}; {nearest(name, known)}")
+    return known[name]
+
+
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+    """List the models that can be built, or those with weights.
+
+    Args:
+        pattern: A shell-style pattern that the whole name must match.
+        pretrained: Whether to list weights (``resnet20.digits``) instead of architectures
+            (``resnet20``).
+
+    Returns:
+        The names, sorted.
+
+    Example:
+        >>> zoo.list_models("resnet*")
+        ['resnet110', 'resnet20', 'resnet32', 'resnet44', 'resnet56']
+    """
+    if pretrained:
+        from zoo.pretrained import names
+
+        return fnmatch.filter(names(), pattern)
+    return fnmatch.filter(entries(), pattern)
+
+
+def create_model(
+    name: str,
+    *,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    num_classes: int | None = None,
+    norm: Any = "batch",
+    dropout: float = 0.0,
+    include_top: bool = True,
+    features_only: bool = False,
+    width: float = 1.0,
+) -> "keras.Model":
+    """Build a model by name, with new weights.
+
+    The model takes preprocessed images, float, (batch, height, width, channels), and returns
+    logits, float32, (batch, num_classes). Under a mixed-precision policy it computes in that.
+
+    Args:
+        name: A name from `zoo.list_models`.
+        input_shape: Height, width, channels; None for the model's own default.
+        num_classes: The number of logits; None for the model's own default.
+        norm: A normalization kind, a `zoo.Norm`, or None for no normalization.
+        dropout: The rate of the dropout before the logits, in [0, 1).
+        include_top: Whether pooling and logits are there.
+        features_only: Whether to return the feature maps by stride instead of the logits.
+        width: The factor on the number of channels, in (0, 16].
+
+    Returns:
+        A keras.Model with the input ``image`` and the output ``logits``.
+
+    Raises:
+        InputError: The name is unknown, or an option is out of its range.
+
+    Example:
+        >>> model = zoo.create_model("resnet20", norm="group", num_classes=100)
+    """
+    found = entry(name)
+    shape = found.input_shape if input_shape is None else tuple(input_shape)
+    options = Options(
+        input_shape=shape,
+        num_classes=found.num_classes if num_classes is None else num_classes,
+        norm=Norm.of(norm),
+        dropout=dropout,
+        include_top=include_top,
+        features_only=features_only,
+        width=width,
+    )
+    small = [side for side in options.input_shape[:2] if side is not None and side < found.min_size]
+    if small:
+        raise InputError(
+            f"{name} takes images of at least {found.min_size}x{found.min_size} pixels; "
+            f"received input_shape={shape}"
+        )
+    return found.build(options)
