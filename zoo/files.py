@@ -124,6 +124,24 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(beside, ignore_errors=True)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Make sure that a file can be made at a place, before the long work that makes it.
+
+    Args:
+        path: The file to be written later. Missing parent folders are made.
+
+    Raises:
+        InputError: The place cannot be written, or a folder has that name.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: a folder of that name is in the way")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write a text file whole or not at all.
 

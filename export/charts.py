@@ -1,0 +1,158 @@
+"""Line charts as numbers that a template draws: paths, ticks and labels in a fixed box."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+# The box is about as wide as a phone, so that its text is drawn at its own size there.
+WIDTH, HEIGHT = 360, 220
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 30
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A value on an axis: where it is drawn, and what is written there."""
+
+    position: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series: its name, its path, and each point with the words to tell it by."""
+
+    name: str
+    path: str
+    points: tuple[tuple[float, float, str], ...]
+    last: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A line chart, laid out.
+
+    Args:
+        title: What is drawn.
+        x_label: What the horizontal axis counts.
+        lines: The series.
+        x_ticks: The horizontal axis.
+        y_ticks: The vertical axis.
+        summary: One sentence for readers who do not see it.
+    """
+
+    title: str
+    x_label: str
+    lines: tuple[Line, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    summary: str
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    bottom: int = HEIGHT - BOTTOM
+
+
+def chart(
+    title: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    x_label: str,
+    percent: bool = False,
+) -> Chart:
+    """Lay out a line chart.
+
+    Args:
+        title: What is drawn.
+        series: The points of each line, (x, y), by the line's name; none is empty.
+        x_label: What the horizontal axis counts.
+        percent: Whether the values are fractions to be told in percent.
+
+    Returns:
+        The chart.
+
+    Example:
+        >>> chart("Loss", {"train": [(1, 2.3), (2, 1.1)]}, x_label="epoch")
+    """
+    x_values = [x for points in series.values() for x, _ in points]
+    y_values = [y for points in series.values() for _, y in points]
+    across = ticks(min(x_values), max(x_values), whole=True)
+    up = ticks(min(y_values), max(y_values))
+    x_range = (min(x_values), max(x_values))
+    y_range = (up[0], up[-1])
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            _between(x, x_range, LEFT, WIDTH - RIGHT),
+            _between(y, y_range, HEIGHT - BOTTOM, TOP),
+        )
+
+    step = up[1] - up[0]
+    lines = tuple(_line(name, points, place, percent) for name, points in series.items())
+    return Chart(
+        title=title,
+        x_label=x_label,
+        lines=lines,
+        x_ticks=tuple(
+            Tick(place(x, y_range[0])[0], f"{x:g}") for x in across if x_range[0] <= x <= x_range[1]
+        ),
+        y_ticks=tuple(Tick(place(x_range[0], y)[1], _tick_label(y, step, percent)) for y in up),
+        summary=f"{title}: " + "; ".join(f"{line.name} ends at {line.last}" for line in lines),
+    )
+
+
+def ticks(low: float, high: float, *, whole: bool = False, most: int = 5) -> list[float]:
+    """Choose round values that span a range.
+
+    Args:
+        low: The smallest value.
+        high: The largest value.
+        whole: Whether steps below 1 make no sense, as for epochs.
+        most: About how many steps there shall be.
+
+    Returns:
+        At least two values in equal steps, the first not above ``low``, the last not below
+        ``high``.
+    """
+    span = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / most))
+    step = power * next(factor for factor in (1, 2, 5, 10) if power * factor >= span / most)
+    if whole:
+        step = max(1.0, round(step))
+    # A value that is a whole number of steps but for rounding is not moved to the next one.
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [step * number for number in range(first, max(last, first + 1) + 1)]
+
+
+def _between(value: float, source: tuple[float, float], start: float, end: float) -> float:
+    """Map a value linearly from a range of values to a range of the box; halfway if all agree."""
+    low, high = source
+    share = (value - low) / (high - low) if high > low else 0.5
+    return round(start + share * (end - start), 1)
+
+
+def _line(
+    name: str,
+    points: Sequence[tuple[float, float]],
+    place: Callable[[float, float], tuple[float, float]],
+    percent: bool,
+) -> Line:
+    """Lay out one series."""
+    placed = [(*place(x, y), f"{name} at {x:g}: {_value(y, percent)}") for x, y in points]
+    path = "M" + " L".join(f"{x:g} {y:g}" for x, y, _ in placed)
+    return Line(name, path, tuple(placed), _value(points[-1][1], percent))
+
+
+def _value(value: float, percent: bool) -> str:
+    """Write a value of a series."""
+    return f"{100 * value:.2f} %" if percent else f"{value:.4g}"
+
+
+def _tick_label(value: float, step: float, percent: bool) -> str:
+    """Write a value of the vertical axis with as many decimals as its steps need."""
+    if percent:
+        value, step = value * 100, step * 100
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    small = abs(step) < 1e-4
+    text = f"{value:.1e}" if small and value else f"{value:.{0 if small else decimals}f}"
+    return f"{text} %" if percent else text

@@ -1,0 +1,224 @@
+"""The report: plain values in JSON, one page that asks for nothing and hides nothing."""
+
+import json
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.charts import chart, ticks
+from export.checks import Check, Verdict
+from export.report import Accuracy, Report, choose, number, sample
+
+HOSTILE = "<script>alert(1)</script>"
+VOID = {"meta", "link", "img", "br", "wbr", "input", "hr"}
+
+
+def make_report(*, ok: bool = True, **changes) -> Report:
+    labels = ["cat", HOSTILE]
+    pixels = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    shares = np.array([[0.9, 0.1], [0.2, 0.8]])
+    values = {
+        "name": "tiny.digits",
+        "target": "onnx",
+        "precision": "fp32",
+        "created": "2026-01-02T03:04:05+00:00",
+        "source": {"policy": "mixed_bfloat16", "parameters": 1234, "sha256": "ab" * 32},
+        "fold": {
+            "entries": [
+                {
+                    "layer": "a_norm",
+                    "action": "folded_backward",
+                    "into": "a_conv",
+                    "reason": "",
+                    "max_scale": 1.5,
+                },
+                {
+                    "layer": "b_norm",
+                    "action": "kept",
+                    "into": None,
+                    "reason": HOSTILE,
+                    "max_scale": None,
+                },
+            ]
+        },
+        "certificate": Verdict((Check("float64 difference", True, 1e-15, 1e-12),)),
+        "validation": Verdict((Check("parity", ok, 4e-7, 9e-7, "batch 7"),)),
+        "differences": {"float64": 1e-15, "original": 3e-7, "onnx": 4e-7, "onnx_limit": 9e-7},
+        "latency": {
+            "batch": 1,
+            "median_ms": 0.5,
+            "p95_ms": 0.75,
+            "runs": 100,
+            "threads": 2,
+            "provider": "CPUExecutionProvider",
+            "processor": "a processor",
+        },
+        "files": [{"name": "model.onnx", "bytes": 1_093_833, "sha256": "cd" * 32}],
+        "versions": {"keras": "3.15.1"},
+        "accuracy": Accuracy(images=2, trained=0.5, folded=0.5, onnx=0.5),
+        "samples": [
+            sample(pixels[index], index, shares[index], labels=labels) for index in range(2)
+        ],
+        "history": [
+            {"epoch": 1.0, "train_loss": 2.0, "test_accuracy": 0.25},
+            {"epoch": 2.0, "train_loss": 1.0, "test_accuracy": float("nan")},
+        ],
+        "seconds": {"fold": 1.25},
+    }
+    return Report(**{**values, **changes})
+
+
+class Page(HTMLParser):
+    """Every element that opens is closed, and what the page refers to is known."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.elements: list[str] = []
+        self.ids: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name in ("src", "href"):
+                self.addresses.append(value)
+            if name == "id":
+                self.ids.add(value)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_json_holds_plain_values_and_no_nan():
+    text = json.dumps(make_report().to_dict(), allow_nan=False)
+    report = json.loads(text)
+    assert report["ok"] is True
+    assert report["batch_norms"] == {"folded": 1, "kept": 1}
+    assert report["history"][1]["test_accuracy"] is None
+    assert report["validation"]["checks"][0]["limit"] == 9e-7
+    assert report["samples"][1]["predictions"][0] == [HOSTILE, 0.8]
+
+
+def test_the_page_is_well_formed_and_self_contained():
+    page = Page(make_report().to_html())
+    assert page.open == []
+    assert "script" not in page.elements
+    for address in page.addresses:
+        assert address.startswith(("data:", "#")), address
+    assert {address[1:] for address in page.addresses if address[0] == "#"} <= page.ids
+
+
+def test_words_from_outside_are_escaped():
+    html = make_report(name=HOSTILE).to_html()
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_a_failed_check_is_told_on_top():
+    good, bad = make_report().to_html(), make_report(ok=False).to_html()
+    assert "FAIL" not in good
+    top = bad[: bad.index("<main")]
+    assert "PASS" not in top
+    assert "1 of 2 checks fails: parity." in " ".join(top.split())
+
+
+def test_what_is_not_known_is_left_out():
+    html = make_report(accuracy=None, samples=(), history=()).to_html()
+    assert 'id="images"' not in html
+    assert 'id="training"' not in html
+    assert "Accuracy of the ONNX file" not in html
+
+
+def test_every_number_of_the_tables_is_in_the_page():
+    html = make_report().to_html()
+    for text in ("1.0e-15", "4.0e-07", "9.0e-07", "1.09 MB", "0.5 ms", "50.00 %", "90.0 %"):
+        assert text in html
+
+
+def test_wrong_images_are_chosen_first_and_then_one_of_each_class():
+    truth = np.array([0, 0, 1, 1, 2, 2, 0])
+    predicted = np.array([0, 0, 1, 0, 2, 2, 0])
+    assert list(choose(truth, predicted, most=6)) == [3, 0, 2, 4, 1, 5]
+    assert len(choose(truth, np.full(7, 9), most=6)) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (1.234e-7, "1.2e-07"),
+        (0.98765432, "0.9877"),
+        (12345.6, "12,346"),
+        (272474, "272,474"),
+        ("valid", "valid"),
+        (True, "True"),
+    ],
+)
+def test_numbers_are_written_in_a_few_digits(value, text):
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 2.3), (0.4, 0.99), (5.0, 5.0), (0.0, 0.0), (1e-9, 3e-9), (-1, 40)]
+)
+def test_ticks_span_the_range_in_equal_steps(low, high):
+    values = ticks(low, high)
+    steps = np.diff(values)
+    assert 2 <= len(values) <= 8
+    assert values[0] <= low + 1e-9 * abs(low)
+    assert values[-1] >= high - 1e-9 * abs(high)
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-9)  # rounding of whole multiples
+
+
+def test_a_chart_keeps_its_points_inside_the_box_and_the_right_way_up():
+    loss = chart("Loss", {"train": [(1, 2.0), (2, 1.0), (3, 0.5)]}, x_label="epoch")
+    (line,) = loss.lines
+    xs = [x for x, _, _ in line.points]
+    ys = [y for _, y, _ in line.points]
+    assert xs == sorted(xs)
+    assert ys == sorted(ys)  # a falling loss goes down, where SVG's y grows
+    assert loss.left <= min(xs)
+    assert max(xs) <= loss.right
+    assert max(ys) <= loss.bottom
+    assert line.last == "0.5"
+
+
+@pytest.mark.slow
+def test_a_real_browser_shows_it_without_complaint(tmp_path: Path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs Chromium; on Debian: apt-get install chromium")
+    make_report().write(tmp_path)
+    # The page's policy forbids every request, so a request is an error in the console.
+    done = subprocess.run(
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--enable-logging=stderr",
+            "--window-size=390,844",
+            "--dump-dom",
+            (tmp_path / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    assert "The file computes what the trained model computed" in done.stdout
