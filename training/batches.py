@@ -1,0 +1,79 @@
+"""The batches of an epoch: each follows from the seed, the epoch and the step alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from training import augmentation
+from training.data import Split
+from training.recipe import Recipe
+from zoo.errors import InputError
+from zoo.preprocessing import Preprocessing
+
+# Numpy takes (1, 2) and (1, 2, 0) for the same seed; the spawn key keeps the two uses apart.
+_ORDER, _VARIATION = 0, 1
+
+
+def steps_per_epoch(recipe: Recipe, images: int) -> int:
+    """Count the whole batches in an epoch.
+
+    Args:
+        recipe: The recipe.
+        images: The number of training images.
+
+    Returns:
+        The count, at least 1.
+
+    Raises:
+        InputError: The batch is larger than the training set.
+    """
+    if recipe.batch_size > images:
+        raise InputError(
+            f"batch_size: accepted is at most the number of training images, {images}; "
+            f"received {recipe.batch_size}"
+        )
+    return images // recipe.batch_size
+
+
+def batches(
+    split: Split,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    *,
+    classes: int,
+    epoch: int,
+    first: int = 0,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Make the batches of one epoch, shuffled, augmented and preprocessed.
+
+    A step can be made without those before it, so a training resumes in the middle of an epoch.
+
+    Args:
+        split: The training images.
+        recipe: Its seed, batch size and augmentation are used.
+        preprocessing: What turns the images into the model's input.
+        classes: The number of classes.
+        epoch: Which epoch, from 0.
+        first: The first step to make.
+
+    Yields:
+        Images, float32, (batch, height, width, channels), and one-hot labels, float32,
+        (batch, classes).
+    """
+    order = _chance(recipe.seed, epoch, _ORDER).permutation(len(split))
+    for step in range(first, steps_per_epoch(recipe, len(split))):
+        chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+        chance = _chance(recipe.seed, epoch, _VARIATION, step)
+        images = split.images[chosen]
+        if recipe.augmentation.pad_crop:
+            images = augmentation.pad_crop(images, recipe.augmentation.pad_crop, chance)
+        if recipe.augmentation.flip:
+            images = augmentation.flip(images, chance)
+        labels = np.zeros((len(chosen), classes), np.float32)
+        labels[np.arange(len(chosen)), split.labels[chosen]] = 1
+        yield preprocessing(images), labels
+
+
+def _chance(seed: int, epoch: int, *use: int) -> np.random.Generator:
+    """Make a source of chance of its own for one use."""
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=use))

@@ -1,0 +1,42 @@
+"""How a training ends early, each told in one line."""
+
+from pathlib import Path
+
+from zoo.errors import InputError
+
+
+class DivergenceError(InputError):
+    """The loss, or the scale of the loss, is no longer a number that can be learned from.
+
+    Args:
+        step: The step at which it happened, counted from 1 over the whole training.
+        what: What was seen there.
+    """
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(
+            f"training stopped at step {step}: {what}; try a lower learning_rate, a longer "
+            "warmup_epochs, or precision=float32 (or mixed_bfloat16)"
+        )
+        self.step = step
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a request to terminate ended the training; what was reached can be resumed.
+
+    A KeyboardInterrupt, so that code that knows nothing of it treats it as one.
+
+    Args:
+        folder: The run's folder with its checkpoint, or None where nothing is written.
+        step: The number of steps that were done.
+        steps: The number of steps of the whole training.
+        command: What goes on with it, for a shell; empty where nothing is written.
+    """
+
+    def __init__(self, folder: Path | None, *, step: int, steps: int, command: str) -> None:
+        kept = f"go on with: {command}" if command else "without a folder nothing was kept"
+        super().__init__(f"interrupted after step {step} of {steps}; {kept}")
+        self.folder = folder
+        self.step = step
+        self.steps = steps
+        self.command = command

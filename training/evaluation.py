@@ -1,0 +1,153 @@
+"""Measuring a model on labelled images: accuracy with its interval, loss, confusion."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from training.data import Data, Split
+from zoo.errors import InputError
+from zoo.preprocessing import Preprocessing
+
+_Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What was measured.
+
+    Args:
+        count: The number of images.
+        correct: How many of them got their own class as the highest logit.
+        accuracy: Their share.
+        interval: Between which accuracies the true one lies, with 95 % confidence (Wilson).
+        loss: The mean cross-entropy, in nats, without label smoothing.
+        per_class: The accuracy on the images of each class, by its name; None where there are
+            none.
+        confusion: How often class i (row) was taken for class j (column).
+    """
+
+    count: int
+    correct: int
+    accuracy: float
+    interval: tuple[float, float]
+    loss: float
+    per_class: dict[str, float | None]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the measurements as plain values that JSON can hold."""
+        return asdict(self)
+
+
+def evaluate(
+    model: Any,
+    data: Data | Split,
+    *,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+    batch_size: int = 256,
+) -> Metrics:
+    """Measure a classifier.
+
+    Args:
+        model: A keras.Model that returns logits, or any function from preprocessed images to
+            logits, both arrays with the batch first.
+        data: The images; of a `training.Data` its test split.
+        preprocessing: What turns them into the model's input; None for the data's own.
+        labels: The classes' names; None for the data's own, or their numbers.
+        batch_size: How many images are computed at once, 1 or more. The last batch is filled up,
+            so that nothing is compiled twice; the filling is not counted.
+
+    Returns:
+        The measurements.
+
+    Raises:
+        InputError: There is nothing to measure, the logits do not fit the labels or are not
+            finite, or a split came without preprocessing.
+
+    Example:
+        >>> data = training.load_data("digits")
+        >>> training.evaluate(zoo.load_model("resnet20.digits"), data).accuracy
+    """
+    split = data.test if isinstance(data, Data) else data
+    if isinstance(data, Data):
+        preprocessing = preprocessing or data.preprocessing
+        labels = labels or data.labels
+    if preprocessing is None:
+        raise InputError("evaluate: a training.Split has no preprocessing of its own; pass one")
+    if not len(split) or batch_size < 1:
+        raise InputError(
+            "evaluate: accepted are at least one image and batch_size 1; "
+            f"received {len(split)} and {batch_size}"
+        )
+    logits = _logits(model, split.images, preprocessing, min(batch_size, len(split)))
+    classes = logits.shape[-1]
+    if (labels is not None and len(labels) != classes) or split.labels.max() >= classes:
+        raise InputError(
+            f"evaluate: the model has {classes} logits and the data "
+            f"{len(labels) if labels is not None else split.labels.max() + 1} classes"
+        )
+    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=-1))
+    if len(wrong):
+        raise InputError(f"evaluate: the model's logits for image {wrong[0]} are not finite")
+    return _measure(logits, split.labels, labels or [str(number) for number in range(classes)])
+
+
+def wilson(correct: int, count: int) -> tuple[float, float]:
+    """Compute the 95 % interval of a share that was measured by counting.
+
+    Args:
+        correct: How often it was so.
+        count: Out of how many, 1 or more.
+
+    Returns:
+        The lower and the upper end, in [0, 1].
+
+    Reference:
+        Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
+    """
+    share = correct / count
+    middle = share + _Z95**2 / (2 * count)
+    reach = _Z95 * math.sqrt(share * (1 - share) / count + _Z95**2 / (4 * count**2))
+    scale = 1 + _Z95**2 / count
+    return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
+
+
+def _logits(
+    model: Any, images: np.ndarray, preprocessing: Preprocessing, batch_size: int
+) -> np.ndarray:
+    """Compute the logits of all images, in float64."""
+    predict: Callable[[np.ndarray], Any] = getattr(model, "predict_on_batch", model)
+    parts = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        missing = batch_size - len(batch)
+        filled = np.concatenate([batch, images[:missing]]) if missing else batch
+        parts.append(np.asarray(predict(preprocessing(filled)), np.float64)[: len(batch)])
+    return np.concatenate(parts)
+
+
+def _measure(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Metrics:
+    """Compute the measurements from float64 logits."""
+    count = len(labels)
+    confusion = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(confusion, (labels, logits.argmax(axis=-1)), 1)
+    correct = int(confusion.trace())
+    highest = logits.max(axis=-1)
+    log_sum = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=-1))
+    totals = confusion.sum(axis=1)
+    return Metrics(
+        count=count,
+        correct=correct,
+        accuracy=correct / count,
+        interval=wilson(correct, count),
+        loss=float(np.mean(log_sum - logits[np.arange(count), labels])),
+        per_class={
+            name: float(confusion[i, i] / totals[i]) if totals[i] else None
+            for i, name in enumerate(names)
+        },
+        confusion=tuple(tuple(int(cell) for cell in row) for row in confusion),
+    )

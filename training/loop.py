@@ -1,0 +1,190 @@
+"""The one training loop: step by step with `train_on_batch`, on any Keras backend.
+
+On two CPU cores it is as fast as `fit` with a PyDataset (605 and 588 images/s on ResNet-20 in
+mixed_bfloat16, batch 128), and each step is in our hands: a loss that is no number stops the
+training at once, and a Ctrl-C ends it between two steps, where a checkpoint is exact.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from training.batches import batches, steps_per_epoch
+from training.checkpoint import State
+from training.data import Data, Split
+from training.errors import DivergenceError
+from training.evaluation import evaluate
+from training.progress import Progress
+from training.recipe import Recipe
+
+
+@dataclass
+class Pace:
+    """How many images are trained in a second, without each process's first step.
+
+    The first step also traces and compiles, which takes seconds once.
+    """
+
+    images: int = 0
+    seconds: float = 0.0
+
+    def add(self, images: int, seconds: float) -> None:
+        """Count a step."""
+        self.images += images
+        self.seconds += seconds
+
+    @property
+    def per_second(self) -> float:
+        """The rate, or 0 before anything was measured."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class Loop:
+    """What the loop works on.
+
+    Args:
+        model: Compiled, its optimizer built.
+        recipe: The resolved recipe.
+        data: The data; its test split is not touched.
+        train: The training images that are learned from.
+        held: The images that are held out, or None.
+        state: Where the training stands; changed as it goes.
+        progress: What is told of each step and epoch.
+        save: Writes a checkpoint.
+        schedule: The learning rate of each step.
+    """
+
+    model: Any
+    recipe: Recipe
+    data: Data
+    train: Split
+    held: Split | None
+    state: State
+    progress: Progress
+    save: Callable[[], None]
+    schedule: Callable[[int], Any]
+
+    def __post_init__(self) -> None:
+        self.pace = Pace()
+        self.epoch_pace = Pace()
+        self.steps_per_epoch = steps_per_epoch(self.recipe, len(self.train))
+        self._first = True
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of the whole training."""
+        return self.steps_per_epoch * self.recipe.epochs
+
+    def run(self) -> bool:
+        """Train until the last epoch is done or the person at the keyboard asks to stop.
+
+        Returns:
+            Whether the training is complete. A checkpoint was written either way.
+
+        Raises:
+            DivergenceError: The loss, or the scale of the loss, cannot be learned from any more.
+        """
+        with _asked_to_stop() as asked:
+            while self.state.step < self.steps:
+                epoch, first = divmod(self.state.step, self.steps_per_epoch)
+                for images, labels in batches(
+                    self.train,
+                    self.recipe,
+                    self.data.preprocessing,
+                    classes=len(self.data.labels),
+                    epoch=epoch,
+                    first=first,
+                ):
+                    self._step(images, labels)
+                    if asked.is_set() and self.state.step % self.steps_per_epoch:
+                        self.save()
+                        return False
+                self._end_epoch(epoch + 1)
+                if asked.is_set() and self.state.step < self.steps:
+                    self.save()
+                    return False
+        return True
+
+    def _step(self, images: Any, labels: Any) -> None:
+        """Train on one batch."""
+        start = time.perf_counter()
+        result = self.model.train_on_batch(images, labels, return_dict=True)
+        loss, accuracy = float(result["loss"]), float(result["accuracy"])
+        took = time.perf_counter() - start
+        state = self.state
+        state.step += 1
+        state.seconds += took
+        state.images += len(images)
+        state.loss += loss * len(images)
+        state.correct += accuracy * len(images)
+        if not self._first:
+            self.pace.add(len(images), took)
+            self.epoch_pace.add(len(images), took)
+        self._first = False
+        if not math.isfinite(loss):
+            raise DivergenceError(state.step, f"the loss is {loss}")
+        scale = getattr(self.model.optimizer, "dynamic_scale", None)
+        if scale is not None and float(scale) < 1:
+            raise DivergenceError(state.step, "the gradients overflow float16 at any loss scale")
+        self.progress.step(
+            step=state.step,
+            loss=state.loss / state.images,
+            accuracy=state.correct / state.images,
+            images_per_second=self.epoch_pace.per_second,
+        )
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Measure, add the row of the epoch, and write a checkpoint where it is due."""
+        state = self.state
+        start = time.perf_counter()
+        row: dict[str, float] = {
+            "epoch": epoch,
+            "loss": state.loss / state.images,
+            "accuracy": state.correct / state.images,
+        }
+        if self.held is not None:
+            measured = evaluate(self.model, self.held, preprocessing=self.data.preprocessing)
+            row |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
+        state.seconds += time.perf_counter() - start
+        row["learning_rate"] = float(self.schedule(state.step - 1))
+        row["images_per_second"] = round(self.epoch_pace.per_second, 1)
+        row["seconds"] = round(state.seconds, 2)
+        state.history.append(row)
+        state.images, state.loss, state.correct = 0, 0.0, 0.0
+        self.epoch_pace = Pace()
+        if epoch % self.recipe.checkpoint_epochs == 0 or epoch == self.recipe.epochs:
+            self.save()
+        self.progress.epoch(row)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """Note a Ctrl-C or SIGTERM instead of breaking off in the middle of a step.
+
+    A second Ctrl-C breaks off at once, as usual.
+
+    Yields:
+        What is set by the first one.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals arrive in the main thread only
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

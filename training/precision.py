@@ -1,0 +1,61 @@
+"""Which numbers a training computes in, and how its losses are kept within their range."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import lazy_loader
+
+keras = lazy_loader.load("keras")
+
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+
+
+def resolve(precision: str) -> str:
+    """Choose a Keras dtype policy for the devices at hand.
+
+    Args:
+        precision: A policy, or ``auto``.
+
+    Returns:
+        For ``auto``, ``mixed_float16`` where there is a GPU and ``mixed_bfloat16`` elsewhere:
+        CPUs have no fast float16 arithmetic. Any other value as it is.
+    """
+    if precision != "auto":
+        return precision
+    return "mixed_float16" if keras.distribution.list_devices("gpu") else "mixed_bfloat16"
+
+
+@contextmanager
+def policy(name: str) -> Iterator[None]:
+    """Have models built in a dtype policy, and the caller's policy back at the end.
+
+    Args:
+        name: The Keras dtype policy.
+
+    Yields:
+        Nothing.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def scaled(optimizer: Any, name: str) -> Any:
+    """Wrap an optimizer so that float16 gradients neither vanish nor overflow.
+
+    Args:
+        optimizer: A Keras optimizer.
+        name: The dtype policy of the model.
+
+    Returns:
+        For ``mixed_float16`` a keras.optimizers.LossScaleOptimizer, which halves the scale and
+        leaves the step out where a gradient is not finite; else the optimizer as it is, since
+        bfloat16 has the range of float32.
+    """
+    if name != "mixed_float16":
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer)

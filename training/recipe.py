@@ -1,0 +1,283 @@
+"""Recipes: everything that a training depends on, in one validated TOML file."""
+
+import fnmatch
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import tomli_w
+
+from training.precision import Precision
+from zoo.errors import InputError, nearest
+from zoo.files import write_text
+from zoo.norm import Norm
+from zoo.registry import entry
+from zoo.settings import Settings
+
+FOLDER = Path(__file__).parent / "recipes"
+
+# pydantic would take true for 1 and inf for a number; a recipe takes neither.
+Count = Annotated[int, pydantic.Field(strict=True, ge=1)]
+Pixels = Annotated[int, pydantic.Field(strict=True, ge=0, le=1024)]
+Number = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]
+Flag = Annotated[bool, pydantic.Field(strict=True)]
+
+
+class Augmentation(Settings):
+    """How training images are varied, anew in each epoch.
+
+    Args:
+        pad_crop: How many zero pixels are put on each side before a crop of the image's own size
+            is taken at random; 0 to 1024, 0 for none.
+        flip: Whether every second image, at random, is mirrored left to right.
+
+    Raises:
+        InputError: A value is out of its range.
+    """
+
+    pad_crop: Pixels = 0
+    flip: Flag = False
+
+
+class Recipe(Settings):
+    """Everything that a training depends on, but for where its data lies.
+
+    Args:
+        name: ``arch.tag``, for example ``resnet20.digits``.
+        arch: A name from `zoo.list_models`.
+        dataset: ``digits``, or the name of a tensorflow-datasets set of labelled images.
+        image_size: Height and width in pixels that images are brought to; 0 for the set's own.
+        norm: The normalization; see `zoo.Norm`. A kind alone, such as ``group``, is accepted.
+        width: The factor on the number of channels, in (0, 16].
+        dropout: The rate of the dropout before the logits, in [0, 1).
+        epochs: How often each training image is seen, 1 or more.
+        batch_size: The number of images in a step, 1 or more. What is left of an epoch is seen
+            in another one: each epoch has an order of its own.
+        learning_rate: Its highest value, at the end of the warm-up, in (0, 100]; then it falls
+            to 0 as a half cosine.
+        momentum: In [0, 1).
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: The factor of L2 regularization (half its square's, as in the papers), in
+            [0, 1); not on norm parameters or biases.
+        warmup_epochs: How long the learning rate rises linearly at first, in [0, epochs).
+        label_smoothing: The share of the target that is spread over all classes, in [0, 1).
+        augmentation: How training images are varied; see `Augmentation`.
+        holdout: The share of the training images that is held out to make choices by, in
+            [0, 0.5]; measured after each epoch as validation. Always the same images of a set.
+        precision: ``float32``, ``mixed_float16``, ``mixed_bfloat16``, or ``auto``:
+            ``mixed_float16`` on a GPU and ``mixed_bfloat16`` on CPUs.
+        seed: Of the first weights, the order and the augmentation, 0 to 2**32 - 1.
+        checkpoint_epochs: A checkpoint is written each time so many epochs are done, 1 or more.
+            It is also written on Ctrl-C.
+        notes: What a reader of the numbers should know; they go into the card.
+
+    Raises:
+        InputError: A key is unknown, or a value is out of its range.
+
+    Example:
+        >>> recipe = training.Recipe.load("resnet20.digits", ["epochs=2", "norm.kind=group"])
+    """
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[\w-]+\.[\w.-]+$")]
+    arch: str
+    dataset: Annotated[str, pydantic.Field(pattern=r"^[\w./:-]+$")]
+    image_size: Pixels = 0
+    norm: Norm = Norm()
+    width: Annotated[Number, pydantic.Field(gt=0, le=16)] = 1.0
+    dropout: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
+    epochs: Count
+    batch_size: Count = 128
+    learning_rate: Annotated[Number, pydantic.Field(gt=0, le=100)] = 0.1
+    momentum: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.9
+    nesterov: Flag = True
+    weight_decay: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
+    warmup_epochs: Annotated[Number, pydantic.Field(ge=0)] = 0.0
+    label_smoothing: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
+    augmentation: Augmentation = Augmentation()
+    holdout: Annotated[Number, pydantic.Field(ge=0, le=0.5)] = 0.0
+    precision: Literal["auto", Precision] = "auto"
+    seed: Annotated[int, pydantic.Field(strict=True, ge=0, lt=2**32)] = 0
+    checkpoint_epochs: Count = 1
+    notes: tuple[str, ...] = ()
+
+    @pydantic.field_validator("norm", mode="before")
+    @classmethod
+    def _norm(cls, value: Any) -> Norm:
+        return Norm.of(value)
+
+    @pydantic.field_validator("arch")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return entry(value).name
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if not self.name.startswith(f"{self.arch}."):
+            raise ValueError(f"name: accepted is {self.arch}.<tag>; received {self.name!r}")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs: accepted is less than epochs, that is {self.epochs}; "
+                f"received {self.warmup_epochs}"
+            )
+        return self
+
+    @classmethod
+    def load(
+        cls,
+        recipe: "str | os.PathLike[str] | Recipe",
+        overrides: Iterable[str] = (),
+        **values: Any,
+    ) -> "Recipe":
+        """Read a recipe and change some of its values.
+
+        Args:
+            recipe: A name from `list_recipes`, the path of a TOML file, or a Recipe.
+            overrides: Texts such as ``epochs=2`` or ``norm.kind=group``. The value is read as
+                TOML; what is not TOML is taken as a string.
+            **values: The same as Python values; they win over the texts.
+
+        Returns:
+            The recipe. Where ``arch`` is changed and ``name`` is not, the name follows it.
+
+        Raises:
+            InputError: The recipe is unknown, the file is not one, or a key or value is not
+                accepted.
+
+        Example:
+            >>> training.Recipe.load("resnet20.cifar10", epochs=1)
+        """
+        if isinstance(recipe, Recipe):
+            table, where = recipe.model_dump(mode="json"), ""
+        else:
+            path = _find(recipe)
+            table, where = _read(path), f"{path}: "
+        if where:
+            try:
+                cls(**table)
+            except InputError as error:
+                raise InputError(f"{where}{error}") from error
+        changes = [_parse(text) for text in overrides] + list(values.items())
+        for key, value in changes:
+            _assign(table, key, value)
+        changed = {key for key, _ in changes}
+        if "arch" in changed and "name" not in changed:
+            table["name"] = f"{table['arch']}.{table['name'].partition('.')[2]}"
+        return cls(**table)
+
+    def to_toml(self) -> str:
+        """Write the recipe with every value, also those that were left to their default."""
+        return tomli_w.dumps(self.model_dump(mode="json"))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the recipe as a TOML file, whole or not at all.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: The place cannot be written, or is full.
+        """
+        return write_text(path, self.to_toml())
+
+    def differences(self, other: Mapping[str, Any]) -> list[str]:
+        """Name the keys that make a training by this recipe another one than by ``other``.
+
+        Args:
+            other: A recipe as plain values, as a card or a checkpoint holds it.
+
+        Returns:
+            For example ``["epochs (2, there 200)"]``. How often checkpoints are written, the
+            name and the notes make no difference.
+        """
+        mine = _flat(self.model_dump(mode="json"))
+        theirs = _flat(other)
+        return [
+            f"{key} ({mine.get(key)!r}, there {theirs.get(key)!r})"
+            for key in sorted(mine.keys() | theirs.keys())
+            if key not in ("name", "checkpoint_epochs", "notes")
+            and mine.get(key) != theirs.get(key)
+        ]
+
+
+def list_recipes(pattern: str = "*") -> list[str]:
+    """List the recipes that come with the package.
+
+    Args:
+        pattern: A shell-style pattern that the whole name must match.
+
+    Returns:
+        The names, sorted.
+
+    Example:
+        >>> training.list_recipes("*.digits")
+        ['resnet20.digits']
+    """
+    return fnmatch.filter(sorted(path.stem for path in FOLDER.glob("*.toml")), pattern)
+
+
+def _find(recipe: str | os.PathLike[str]) -> Path:
+    """Find the file of a recipe: one of ours by its name, or any by its path."""
+    if isinstance(recipe, str) and recipe in list_recipes():
+        return FOLDER / f"{recipe}.toml"
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        raise InputError(f"there is no recipe file {path}")
+    raise InputError(
+        f"unknown recipe {str(recipe)!r}; {nearest(str(recipe), list_recipes())} "
+        "Or pass the path of a TOML file"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a TOML file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a TOML file: {error}") from error
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    """Split ``key=value`` and read the value as TOML, or as a string where it is not."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"accepted is key=value, for example epochs=2; received {text!r}")
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+    # A value of several lines could be read as several keys; it is a string.
+    return key.strip(), parsed["value"] if len(parsed) == 1 else value.strip()
+
+
+def _assign(table: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value in nested tables by its dotted key."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = table.setdefault(parent, {})
+        if isinstance(inner, Settings):
+            inner = table[parent] = inner.model_dump(mode="json")
+        if isinstance(inner, str) and parent == "norm":
+            inner = table[parent] = {"kind": inner}
+        if not isinstance(inner, dict):
+            raise InputError(f"{parent} has one value and no keys of its own; received {key!r}")
+        table = inner
+    table[last] = value
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Make one level of nested tables, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

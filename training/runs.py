@@ -1,0 +1,398 @@
+"""A training from recipe to folder: what `train` does, and what it leaves.
+
+A run's folder holds ``model.keras``, ``card.json``, ``history.csv`` and ``recipe.toml``, the same
+as a folder of ``saved_models``. While it is under way there is a ``checkpoint.npz`` too: as long
+as that is there, the run is not finished. An older model in the folder stays until the new one
+takes its place.
+"""
+
+import csv
+import io
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training import checkpoint, environment, precision
+from training.batches import steps_per_epoch
+from training.checkpoint import State
+from training.data import Data, Split, load_data, stratified
+from training.errors import Interrupted
+from training.evaluation import Metrics, evaluate
+from training.progress import Progress, default
+from training.recipe import Recipe
+from zoo.cards import CARD_FILE, MODEL_FILE, Card
+from zoo.errors import InputError
+from zoo.files import sha256, write_text
+from zoo.registry import create_model
+
+if TYPE_CHECKING:
+    import keras
+
+RECIPE_FILE = "recipe.toml"
+HISTORY_FILE = "history.csv"
+NO_FILE = "0" * 64  # the card's hash where no file was written
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training made.
+
+    Args:
+        model: The trained model, not compiled, in the precision it was trained in.
+        card: What is known of it. Its ``sha256`` is all zeros where no file was written.
+        history: One row for each epoch: epoch, loss, accuracy, val_loss and val_accuracy where
+            images are held out, learning_rate (of its last step), images_per_second, seconds
+            (since the start). Loss and accuracy are means over the epoch's own steps, with
+            augmentation and label smoothing.
+        folder: Where it was written, or None.
+    """
+
+    model: "keras.Model"
+    card: Card
+    history: list[dict[str, float]]
+    folder: Path | None
+
+    @property
+    def seconds(self) -> float:
+        """How long the training took, without reading data and measuring on test."""
+        return float(self.card.metrics["train_seconds"])
+
+
+def train(
+    recipe: str | os.PathLike[str] | Recipe,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Result:
+    """Train a model by a recipe, and measure it once on the test split at the end.
+
+    Args:
+        recipe: A name from `training.list_recipes`, the path of a TOML file, or a Recipe.
+        out: The run's folder; None to write nothing.
+        data_dir: Where tensorflow-datasets keeps its prepared sets; None for its default.
+        resume: Whether to go on from the checkpoint in ``out``. A run that is finished is
+            returned as it is.
+        overwrite: Whether a run that is in ``out`` may be replaced.
+        progress: What is shown; None for a live line on a terminal and plain lines elsewhere,
+            both on standard error. ``training.Progress()`` shows nothing.
+        **overrides: Keys of the recipe to change, for example ``epochs=2``.
+
+    Returns:
+        The model, its card and its history.
+
+    Raises:
+        InputError: The recipe, the data or the folder cannot be used.
+        DivergenceError: The loss became NaN or infinite.
+        Interrupted: Ctrl-C; the checkpoint in ``out`` can be resumed.
+
+    Example:
+        >>> result = training.train("resnet20.digits", out="runs/digits")
+        >>> result.card.metrics["test_accuracy"]
+    """
+    from training.repeatable import make_repeatable
+
+    chosen = Recipe.load(recipe, **overrides)
+    repeatable = make_repeatable(chosen.seed)
+    chosen = _resolved(chosen)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        done = _look(folder, chosen, resume=resume, overwrite=overwrite)
+        if done is not None:
+            return done
+    elif resume:
+        raise InputError("resume: accepted only with out, the folder of the run; received none")
+    shown = default() if progress is None else progress
+    data = load_data(chosen.dataset, data_dir, image_size=chosen.image_size)
+    if not repeatable:
+        shown.note("TensorFlow was in use before: another run may differ in its last bits")
+    run = _Run(chosen, data, folder)
+    return run.complete(shown, resume=resume, again=_command(folder, data_dir))
+
+
+def finished(
+    out: str | os.PathLike[str], recipe: str | os.PathLike[str] | Recipe, **overrides: Any
+) -> Result | None:
+    """Return a finished run of the same recipe, if the folder holds one.
+
+    Args:
+        out: The run's folder.
+        recipe: As in `train`.
+        **overrides: As in `train`.
+
+    Returns:
+        What `train` returned then, read from the folder; None where there is no such run, it is
+        not finished, its recipe is another one on this machine, or its files do not belong
+        together.
+
+    Raises:
+        InputError: The recipe cannot be used.
+
+    Example:
+        >>> recipe = training.Recipe.load("resnet20.digits")
+        >>> result = training.finished("runs/demo", recipe) or training.train(
+        ...     recipe, out="runs/demo", overwrite=True)
+    """
+    folder = Path(out)
+    card = _card(folder)
+    if card is None or checkpoint.exists(folder):
+        return None
+    if _resolved(Recipe.load(recipe, **overrides)).differences(card.recipe):
+        return None
+    return _read(folder, card)
+
+
+class _Run:
+    """One training, from its first weights to its folder."""
+
+    def __init__(self, recipe: Recipe, data: Data, folder: Path | None) -> None:
+        import keras
+
+        from training.optimizer import SGD, schedule
+
+        self.recipe, self.data, self.folder = recipe, data, folder
+        self.train, self.held = _held_out(data, recipe.holdout)
+        per_epoch = steps_per_epoch(recipe, len(self.train))
+        self.schedule = schedule(
+            recipe.learning_rate,
+            steps=per_epoch * recipe.epochs,
+            warmup_steps=round(per_epoch * recipe.warmup_epochs),
+        )
+        self.model = self._build()
+        optimizer = precision.scaled(
+            SGD(self.schedule, recipe.momentum, recipe.nesterov, l2=recipe.weight_decay),
+            recipe.precision,
+        )
+        # Keras would wrap a mixed_float16 model's optimizer as well; that it is wrapped is ours
+        # to say. Keras compiles with XLA only where it is faster, that is not on CPUs.
+        self.model.compile(
+            optimizer=optimizer,
+            loss=keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=recipe.label_smoothing
+            ),
+            metrics=["accuracy"],
+            auto_scale_loss=False,
+        )
+        optimizer.build(self.model.trainable_variables)
+        self.state = State(recipe.model_dump(mode="json"), keras.backend.backend())
+
+    def complete(self, progress: Progress, *, resume: bool, again: str) -> Result:
+        """Train, from the checkpoint where asked, and leave the finished run."""
+        from training.loop import Loop
+
+        if resume:
+            self._resume()
+        loop = Loop(
+            self.model,
+            self.recipe,
+            self.data,
+            self.train,
+            self.held,
+            self.state,
+            progress,
+            self._save,
+            self.schedule,
+        )
+        if not resume:
+            self._begin()
+        progress.begin(
+            name=self.recipe.name,
+            epochs=self.recipe.epochs,
+            steps=loop.steps,
+            done=self.state.step,
+        )
+        progress.note(
+            f"{self.recipe.name}: {self.recipe.precision}, {len(self.train)} images, "
+            f"{self.recipe.epochs} epochs of {loop.steps_per_epoch} steps"
+        )
+        try:
+            complete = loop.run()
+            if complete:
+                return self._end(loop.pace.per_second)
+        except KeyboardInterrupt as error:
+            raise self._interrupted(loop.steps, again) from error
+        finally:
+            progress.end()
+        raise self._interrupted(loop.steps, again)
+
+    def _interrupted(self, steps: int, command: str) -> Interrupted:
+        return Interrupted(self.folder, step=self.state.step, steps=steps, command=command)
+
+    def _build(self) -> "keras.Model":
+        with precision.policy(self.recipe.precision):
+            return create_model(
+                self.recipe.arch,
+                input_shape=self.data.train.images.shape[1:],
+                num_classes=len(self.data.labels),
+                norm=self.recipe.norm,
+                dropout=self.recipe.dropout,
+                width=self.recipe.width,
+            )
+
+    def _begin(self) -> None:
+        """Leave what a run needs to be resumed, before the first step; see at once if one can."""
+        if self.folder is not None:
+            checkpoint.remove(self.folder)
+            self._save()
+            self.recipe.save(self.folder / RECIPE_FILE)
+
+    def _resume(self) -> None:
+        assert self.folder is not None
+        self.state, arrays = checkpoint.read(self.folder)
+        checkpoint.restore(self.model, arrays)
+
+    def _save(self) -> None:
+        if self.folder is not None:
+            checkpoint.save(self.folder, self.model, self.state)
+            write_text(self.folder / HISTORY_FILE, _to_csv(self.state.history))
+
+    def _end(self, images_per_second: float) -> Result:
+        """Measure, write the finished run, and take the checkpoint away."""
+        measured = evaluate(self.model, self.data)
+        # A fresh model carries no optimizer, which would double the file.
+        model = self._build()
+        model.set_weights(self.model.get_weights())
+        digest = NO_FILE
+        if self.folder is not None:
+            from zoo import keras_files
+
+            digest = sha256(keras_files.save(model, self.folder / MODEL_FILE))
+        card = self._describe(measured, digest, images_per_second)
+        if self.folder is not None:
+            card.write(self.folder / CARD_FILE)
+            checkpoint.remove(self.folder)
+        return Result(model, card, self.state.history, self.folder)
+
+    def _describe(self, measured: Metrics, digest: str, images_per_second: float) -> Card:
+        recipe, data = self.recipe, self.data
+        metrics: dict[str, float | int] = {
+            "test_accuracy": measured.accuracy,
+            "test_accuracy_low": measured.interval[0],
+            "test_accuracy_high": measured.interval[1],
+            "test_loss": measured.loss,
+            "test_images": measured.count,
+            "train_images": len(self.train),
+            "train_seconds": round(self.state.seconds, 2),
+            "images_per_second": round(images_per_second, 1),
+            "parameters": self.model.count_params(),
+        }
+        if self.held is not None:
+            metrics["val_accuracy"] = self.state.history[-1]["val_accuracy"]
+        return Card(
+            name=recipe.name,
+            arch=recipe.arch,
+            input_shape=data.train.images.shape[1:],
+            num_classes=len(data.labels),
+            norm=recipe.norm,
+            dropout=recipe.dropout,
+            width=recipe.width,
+            preprocessing=data.preprocessing,
+            labels=data.labels,
+            dataset=recipe.dataset,
+            precision=recipe.precision,
+            metrics=metrics,
+            recipe=recipe.model_dump(mode="json"),
+            sha256=digest,
+            versions=environment.versions(),
+            commit=environment.commit(),
+            notes=(*data.notes, *recipe.notes),
+        )
+
+
+def _resolved(recipe: Recipe) -> Recipe:
+    """Settle what a recipe leaves to the machine."""
+    return Recipe.load(recipe, precision=precision.resolve(recipe.precision))
+
+
+def _held_out(data: Data, share: float) -> tuple[Split, Split | None]:
+    """Divide the training images into those learned from and those held out."""
+    if not share:
+        return data.train, None
+    learned, held = stratified(data.train.labels, share)
+    if not len(held):
+        raise InputError(
+            f"holdout: accepted is a share that holds out at least one of {len(data.train)} "
+            f"images, or 0; received {share}"
+        )
+    return data.train.take(learned), data.train.take(held)
+
+
+def _look(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Result | None:
+    """See what is in the folder: refuse, return a finished run that is resumed, or go on."""
+    if resume and overwrite:
+        raise InputError("accepted is either resume or overwrite; received both")
+    card = _card(folder)
+    if overwrite or not (resume or card or checkpoint.exists(folder)):
+        return None
+    if not resume:
+        what = "an unfinished" if checkpoint.exists(folder) else "a finished"
+        go_on = "--resume to go on with it, " if checkpoint.exists(folder) else ""
+        raise InputError(
+            f"{folder} holds {what} run; pass {go_on}--overwrite to replace it, or another --out"
+        )
+    if checkpoint.exists(folder):
+        import keras
+
+        state, _ = checkpoint.read(folder)
+        there, backend = state.recipe, keras.backend.backend()
+        if state.backend != backend:
+            raise InputError(
+                f"{folder} was begun on the Keras backend {state.backend}; received {backend}"
+            )
+    elif card is not None:
+        there = card.recipe
+    else:
+        raise InputError(f"there is no run to resume in {folder}; start it without --resume")
+    differing = recipe.differences(there)
+    if differing:
+        raise InputError(
+            f"{folder} was begun with another recipe; it differs in {', '.join(differing)}"
+        )
+    if checkpoint.exists(folder) or card is None:
+        return None
+    done = _read(folder, card)
+    if done is None:
+        raise InputError(f"{folder}: model and card do not belong together; pass --overwrite")
+    return done
+
+
+def _card(folder: Path) -> Card | None:
+    """Read the card of a run, if there is one."""
+    path = folder / CARD_FILE
+    return Card.read(path) if path.is_file() else None
+
+
+def _read(folder: Path, card: Card) -> Result | None:
+    """Read a finished run; None where its files do not belong together."""
+    from zoo import keras_files
+
+    path, history = folder / MODEL_FILE, folder / HISTORY_FILE
+    if not path.is_file() or not history.is_file() or sha256(path) != card.sha256:
+        return None
+    with history.open(encoding="utf-8", newline="") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    return Result(keras_files.load(path), card, rows, folder)
+
+
+def _to_csv(history: list[dict[str, float]]) -> str:
+    """Write the history as a table with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]) if history else ["epoch"])
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()
+
+
+def _command(folder: Path | None, data_dir: str | os.PathLike[str] | None) -> str:
+    """Write the command that goes on with a run."""
+    if folder is None:
+        return ""
+    words = ["zoo", "train", str(folder / RECIPE_FILE), "--out", str(folder), "--resume"]
+    if data_dir is not None:
+        words += ["--data-dir", str(data_dir)]
+    return shlex.join(words)
