@@ -43,6 +43,22 @@ class Verdict:
         """The checks that do not hold."""
         return tuple(check for check in self.checks if not check.ok)
 
+    def why(self) -> str:
+        """Tell in one line which checks do not hold, with what was measured and what the limit is.
+
+        Returns:
+            For example ``rounding in float32: 1e-2, limit 3e-7 (...)``; empty where all hold.
+        """
+        return " | ".join(
+            f"{check.name}: {_short(check.measured)}, limit {_short(check.limit)} ({check.detail})"
+            for check in self.failed
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as plain values that JSON can hold."""
         return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
+
+
+def _short(value: float | int | str) -> str:
+    """Write a measured value for a line of text."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

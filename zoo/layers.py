@@ -4,16 +4,20 @@ from typing import Any
 
 import keras
 
+# Beyond every number that a float32 network computes, and still a float32 number itself.
+OPEN = 3.4e38
+
 
 @keras.saving.register_keras_serializable(package="foldzoo")
 class SpatialBias(keras.layers.Layer):
-    """Add a bias that has a value of its own at each position: (batch, *positions, channels).
+    """Add a bias that may have a value of its own at each position.
 
     A BatchNorm in front of a convolution that pads with zeros is a constant bias only away from
     the border, so folding it forward exactly takes a map of the output's static size.
 
     Args:
-        shape: The map's shape, that is the input's without the batch axis.
+        shape: The bias's shape without the batch axis. It broadcasts against the input's: 1 where
+            all positions of an axis share their values.
 
     Example:
         >>> x = zoo.layers.SpatialBias((8, 8, 16))(x)
@@ -25,11 +29,11 @@ class SpatialBias(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
-        """Make the map, zero until weights are set."""
+        """Make the bias, zero until weights are set."""
         self.bias = self.add_weight(shape=self.shape, initializer="zeros", name="bias")
 
     def call(self, inputs: Any) -> Any:
-        """Add the map: (batch, *shape) to the same."""
+        """Add the bias: (batch, ...) to the same shape."""
         return inputs + keras.ops.cast(self.bias, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -43,40 +47,39 @@ class SpatialBias(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="foldzoo")
 class ChannelClamp(keras.layers.Layer):
-    """Limit each channel to a range of its own: min(max(x, low), high).
+    """Limit each channel to a range of its own: min(max(x, minimum), maximum).
 
     What is left of a BatchNorm and a ReLU whose scale and shift went into the convolution after
     them. A side that limits no channel is not computed.
 
     Args:
-        channels: The size of the last axis.
+        shape: The limits' shape without the batch axis: the channels on their axis and 1 on every
+            other, for example (1, 1, 64).
         low: Whether there is a lower limit.
         high: Whether there is an upper limit.
 
     Example:
-        >>> x = zoo.layers.ChannelClamp(64, low=True, high=False)(x)
+        >>> x = zoo.layers.ChannelClamp((1, 1, 64), low=True, high=False)(x)
     """
 
-    def __init__(self, channels: int, low: bool = True, high: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], low: bool = True, high: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.channels = channels
+        self.shape = tuple(shape)
         self.low = low
         self.high = high
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
-        """Make the limits: wide open until weights are set."""
+        """Make the limits, wide open until weights are set."""
         if self.low:
-            self.minimum = self.add_weight(
-                shape=(self.channels,), initializer=_constant(-1), name="minimum"
-            )
+            self.minimum = self._limit(-OPEN, "minimum")
         if self.high:
-            self.maximum = self.add_weight(
-                shape=(self.channels,), initializer=_constant(1), name="maximum"
-            )
+            self.maximum = self._limit(OPEN, "maximum")
 
     def call(self, inputs: Any) -> Any:
-        """Limit (batch, ..., channels) to the same shape."""
+        """Limit (batch, ...) to the same shape."""
         if self.low:
             inputs = keras.ops.maximum(inputs, keras.ops.cast(self.minimum, self.compute_dtype))
         if self.high:
@@ -89,14 +92,9 @@ class ChannelClamp(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return what `__init__` takes."""
-        return {
-            **super().get_config(),
-            "channels": self.channels,
-            "low": self.low,
-            "high": self.high,
-        }
+        return {**super().get_config(), "shape": self.shape, "low": self.low, "high": self.high}
 
-
-def _constant(sign: int) -> Any:
-    """Make an initializer of a limit that no float32 number passes."""
-    return keras.initializers.Constant(sign * 3.4e38)
+    def _limit(self, value: float, name: str) -> Any:
+        """Make one limit."""
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight(shape=self.shape, initializer=initializer, name=name)

@@ -1,0 +1,341 @@
+"""The proof that a folded model computes what the original does, with rounding kept apart.
+
+Three things are shown, which together say that nothing but rounding changed:
+
+1. Algebra: folded and computed in float64, the model agrees with the original in float64.
+2. Identity: the float32 model that ships is that float64 model, each weight rounded once.
+3. Rounding: in float32 it is as near to the float64 answer as the original itself is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from export.checks import Check, Verdict
+from export.errors import ExportError
+from export.fingerprint import fingerprint
+from export.folding import Folded, fold_as
+from export.rebuilding import rebuild
+from zoo.errors import InputError
+
+# Two orders of float64's sums differ by a few of its ulps (2.2e-16), grown by the cancellation and
+# the depth of a network; a wrong fold differs by 1e-2 and more. 1e-12 is far from both.
+ALGEBRA_LIMIT = 1e-12
+# A fold that rounds as well as the original has errors of the same size: which of the two is the
+# larger one is chance, a factor of two is not.
+ROUNDING_FACTOR = 2.0
+# One float32 ulp of the largest output: an original that happens to be exact asks for no less.
+ROUNDING_FLOOR = float(np.finfo(np.float32).eps)
+FREE_SIZES = (32, 47)  # even and odd; larger ones follow where a model needs them
+LARGER_SIZES = (64, 96, 128, 224)
+
+
+class CertificateError(ExportError):
+    """A folded model does not compute what the original does."""
+
+
+@dataclass(frozen=True)
+class Certificate(Verdict):
+    """What `certify` found. Differences are relative: largest difference by largest reference.
+
+    Args:
+        checks: What was looked at.
+        algebra: Between the original and the folded model, both in float64.
+        original_error: Between the original in float32 and in float64.
+        folded_error: Between the folded model in float32 and the original in float64.
+        drift: Between the model as it was given and its float32 form: what leaving mixed precision
+            changes, which has nothing to do with folding. 0 for a float32 model.
+        first_difference: The first layer whose output differs in float64; empty where none does.
+    """
+
+    algebra: float = 0.0
+    original_error: float = 0.0
+    folded_error: float = 0.0
+    drift: float = 0.0
+    first_difference: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the certificate as plain values that JSON can hold."""
+        return {
+            **super().to_dict(),
+            "algebra": self.algebra,
+            "original_error": self.original_error,
+            "folded_error": self.folded_error,
+            "drift": self.drift,
+            "first_difference": self.first_difference,
+        }
+
+
+def certify(model: keras.Model, folded: Folded) -> Certificate:
+    """Check that a folded model computes what the original does.
+
+    Args:
+        model: The model that was folded.
+        folded: What `export.fold` made of it.
+
+    Returns:
+        The certificate; ``.ok`` is the answer.
+
+    Raises:
+        InputError: The backend cannot compute in float64, or an input's size cannot be chosen.
+
+    Example:
+        >>> certificate = export.certify(model, export.fold(model))
+        >>> certificate.ok, certificate.algebra
+    """
+    original64 = rebuild(model, "float64")
+    report = folded.report
+    folded64 = fold_as(model, "float64", forward=report.forward, keep=report.keep).model
+    original32 = rebuild(model, "float32")
+    mixed = any(layer.compute_dtype != "float32" for layer in model._flatten_layers())
+    errors = {"algebra": 0.0, "original": 0.0, "folded": 0.0, "drift": 0.0}
+    count = 0
+    for inputs in probes(original64):
+        reference = outputs(original64, inputs)
+        _note(errors, "algebra", outputs(folded64, inputs), reference)
+        single = outputs(original32, inputs)
+        _note(errors, "original", single, reference)
+        _note(errors, "folded", outputs(folded.model, inputs), reference)
+        if mixed:
+            _note(errors, "drift", outputs(model, inputs), single)
+        count += 1
+    algebra_ok = errors["algebra"] <= ALGEBRA_LIMIT
+    first = "" if algebra_ok else first_difference(original64, folded64)
+    limit = max(ROUNDING_FACTOR * errors["original"], ROUNDING_FLOOR)
+    checks = (
+        _source_check(model, folded),
+        Check(
+            "algebra in float64",
+            algebra_ok,
+            errors["algebra"],
+            ALGEBRA_LIMIT,
+            f"original against folded, both in float64, over {count} kinds of input"
+            + (f"; the first layer that differs is {first}" if first else ""),
+        ),
+        _identity_check(folded64, folded.model),
+        Check(
+            "rounding in float32",
+            errors["folded"] <= limit,
+            errors["folded"],
+            limit,
+            f"error of the folded model against float64; the original's is {errors['original']:.2g}"
+            ", of which twice is accepted",
+        ),
+    )
+    return Certificate(
+        checks,
+        algebra=errors["algebra"],
+        original_error=errors["original"],
+        folded_error=errors["folded"],
+        drift=errors["drift"],
+        first_difference=first,
+    )
+
+
+def require(model: keras.Model, folded: Folded) -> Certificate:
+    """Certify, and raise if the certificate does not hold; see `certify`.
+
+    Raises:
+        CertificateError: It does not.
+    """
+    certificate = certify(model, folded)
+    if not certificate.ok:
+        raise CertificateError(f"the fold is not certified: {certificate.why()}")
+    return certificate
+
+
+def relative_difference(values: np.ndarray, reference: np.ndarray) -> float:
+    """Return the largest difference, relative to the largest magnitude of the reference.
+
+    Args:
+        values: Any shape.
+        reference: The same shape.
+
+    Returns:
+        A number; infinite where either holds one that is not finite.
+    """
+    values, reference = np.asarray(values, np.float64), np.asarray(reference, np.float64)
+    if not (np.all(np.isfinite(values)) and np.all(np.isfinite(reference))):
+        return float("inf")
+    scale = float(np.max(np.abs(reference), initial=0.0)) or 1.0
+    return float(np.max(np.abs(values - reference), initial=0.0)) / scale
+
+
+def outputs(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Run a model for inference and return its outputs, flat.
+
+    Args:
+        model: The model.
+        inputs: One array per input, in the model's order.
+
+    Returns:
+        One array per output.
+    """
+    cast = [
+        array.astype(tensor.dtype) if np.issubdtype(array.dtype, np.floating) else array
+        for array, tensor in zip(inputs, model.inputs, strict=True)
+    ]
+    structure = getattr(model, "_inputs_struct", None)
+    given = cast[0] if structure is None else keras.tree.pack_sequence_as(structure, cast)
+    made = keras.tree.flatten(model(given, training=False))
+    return [np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(o, _wide(o)))) for o in made]
+
+
+def _wide(tensor: Any) -> str:
+    """Return a dtype that numpy knows and that holds a tensor's values."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return "float32" if dtype in ("bfloat16", "float16") else dtype
+
+
+def probes(model: keras.Model) -> Iterator[list[np.ndarray]]:
+    """Make inputs of all kinds for a model, the same ones each time.
+
+    Args:
+        model: The model.
+
+    Yields:
+        One array per input, float64 or integer: normal, uniform, zero, constant, large values, a
+        single bright position; at several sizes where a model's sizes are free.
+
+    Raises:
+        InputError: The model takes none of the sizes that are tried for its free axes.
+    """
+    for size in _sizes(model):
+        shapes = [_shape(tensor, size) for tensor in model.inputs]
+        for number, kind in enumerate(_KINDS):
+            random = np.random.default_rng(number)
+            yield [
+                _integers(random, shape, tensor) if _takes_integers(tensor) else kind(random, shape)
+                for shape, tensor in zip(shapes, model.inputs, strict=True)
+            ]
+
+
+def _impulse(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Make all zeros but the first corner, where padding shows."""
+    values = np.zeros(shape)
+    values[:, *(0 for _ in shape[1:-1])] = 1.0
+    return values
+
+
+_KINDS = (
+    lambda random, shape: random.normal(size=shape),
+    lambda random, shape: random.uniform(0, 1, size=shape),
+    lambda random, shape: np.zeros(shape),
+    lambda random, shape: np.ones(shape),
+    lambda random, shape: 100 * random.normal(size=shape),
+    _impulse,
+)
+
+
+def _takes_integers(tensor: Any) -> bool:
+    return not str(tensor.dtype).startswith(("float", "bfloat"))
+
+
+def _integers(random: np.random.Generator, shape: tuple[int, ...], tensor: Any) -> np.ndarray:
+    """Make the integers that every table of two or more entries has."""
+    return random.integers(0, 2, size=shape).astype(tensor.dtype)
+
+
+def _shape(tensor: Any, size: int) -> tuple[int, ...]:
+    """Fill a tensor's free axes in: two images, of that size."""
+    return (tensor.shape[0] or 2, *(side or size for side in tensor.shape[1:]))
+
+
+def _sizes(model: keras.Model) -> tuple[int, ...]:
+    """Choose sizes for free axes: those that the model can take."""
+    free = any(side is None for tensor in model.inputs for side in tensor.shape[1:])
+    if not free:
+        return (1,)
+    takes = tuple(size for size in FREE_SIZES if _runs(model, size))
+    if takes:
+        return takes
+    for size in LARGER_SIZES:
+        if _runs(model, size):
+            return (size,)
+    raise InputError(
+        f"the model has inputs of free size but takes none of {FREE_SIZES + LARGER_SIZES}; "
+        "build it with a fixed input shape"
+    )
+
+
+def _runs(model: keras.Model, size: int) -> bool:
+    """Say whether a model's shapes work out at a size."""
+    specs = [keras.KerasTensor(_shape(t, size), dtype=t.dtype) for t in model.inputs]
+    structure = getattr(model, "_inputs_struct", None)
+    given = specs[0] if structure is None else keras.tree.pack_sequence_as(structure, specs)
+    try:
+        model.compute_output_spec(given)
+    except ValueError:
+        return False
+    return True
+
+
+def _note(errors: dict[str, float], name: str, values: list[Any], reference: list[Any]) -> None:
+    """Keep the largest difference over all outputs."""
+    for value, wanted in zip(values, reference, strict=True):
+        errors[name] = max(errors[name], relative_difference(value, wanted))
+
+
+def _source_check(model: keras.Model, folded: Folded) -> Check:
+    """Check that the model is the one that was folded."""
+    found, wanted = fingerprint(model), folded.report.source_sha256
+    return Check("source", found == wanted, found[:16], wanted[:16], "the model's fingerprint")
+
+
+def _identity_check(folded64: keras.Model, shipped: keras.Model) -> Check:
+    """Check that the shipped weights are the float64 ones, each rounded once."""
+    wide = {variable.path: np.asarray(variable) for variable in folded64.weights}
+    narrow = {variable.path: np.asarray(variable) for variable in shipped.weights}
+    wrong = [
+        path
+        for path in sorted(wide.keys() | narrow.keys())
+        if path not in wide
+        or path not in narrow
+        or not np.array_equal(wide[path].astype(narrow[path].dtype), narrow[path])
+    ]
+    detail = "weights of the shipped model that are not the float64 model's rounded once"
+    return Check(
+        "identity", not wrong, len(wrong), 0, detail + "".join(f"; {p}" for p in wrong[:3])
+    )
+
+
+def first_difference(original: keras.Model, folded: keras.Model) -> str:
+    """Name the layer at which two models part.
+
+    Between a BatchNorm and the layer that took it in, a sound fold differs too, and agrees again
+    later. So the layer looked for is the first one from which on none agrees.
+
+    Args:
+        original: The original in float64.
+        folded: The folded model in float64.
+
+    Returns:
+        The layer's name; empty where the last common layer agrees.
+    """
+    ours = {layer.name: layer for layer in folded.layers}
+    pairs = [
+        (layer, ours[layer.name])
+        for layer in original.layers
+        if layer.name in ours and _has_one_output(layer) and _has_one_output(ours[layer.name])
+    ]
+    inputs = next(probes(original))
+    first, second = (
+        outputs(keras.Model(model.inputs, [pair[side].output for pair in pairs]), inputs)
+        for side, model in enumerate((original, folded))
+    )
+    parted = ""
+    for (layer, _), reference, values in zip(pairs, first, second, strict=True):
+        same = values.shape == reference.shape
+        if same and relative_difference(values, reference) <= ALGEBRA_LIMIT:
+            parted = ""
+        else:
+            parted = parted or layer.name
+    return parted
+
+
+def _has_one_output(layer: Any) -> bool:
+    """Say whether a layer is called once and makes one tensor."""
+    return len(layer._inbound_nodes) == 1 and len(layer._inbound_nodes[0].outputs) == 1

@@ -1,0 +1,455 @@
+"""A Keras model as a plain graph of layer calls that can be read, changed and built again.
+
+The caller's model is only ever read. Nested functional and Sequential models are flattened; a layer
+that is called several times stays one layer with several calls. Weights are read when a rule asks
+for them, in float64, and are cast once, when the new model is built.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.models.functional import Functional  # Keras gives it no public name
+
+from zoo.errors import InputError
+
+FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(eq=False)
+class Tensor:
+    """What flows between calls: one output of one call.
+
+    Args:
+        shape: With the batch axis first; None where it is not known.
+        dtype: As Keras names it.
+        call: The call that makes it.
+        users: The calls that take it, once for each time they do.
+        is_output: Whether it is an output of the model.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: str
+    call: "Call"
+    users: list["Call"] = field(default_factory=list)
+    is_output: bool = False
+
+
+@dataclass(eq=False)
+class Layer:
+    """A layer or operation, by what it takes to make one like it.
+
+    Args:
+        name: Unique in the graph.
+        cls: Its Keras class.
+        config: What ``cls.from_config`` takes.
+        source: The Keras object that was read; None for a layer that a rule added.
+        weights: The weights that were read or changed, in float64, by name.
+        calls: Where it is called.
+    """
+
+    name: str
+    cls: Any
+    config: dict[str, Any]
+    source: Any = None
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    calls: list["Call"] = field(default_factory=list)
+
+    def weight(self, name: str) -> np.ndarray:
+        """Read a weight in float64.
+
+        Args:
+            name: The variable's name in the layer, for example ``kernel``.
+
+        Returns:
+            float64, in the variable's shape.
+        """
+        if name not in self.weights:
+            self.weights[name] = np.asarray(_variables(self.source)[name], dtype=np.float64)
+        return self.weights[name]
+
+    @property
+    def label(self) -> str:
+        """The class's name, for messages."""
+        return self.cls.__name__
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a layer.
+
+    Args:
+        layer: What is called.
+        args: Positional arguments, with `Tensor` where Keras has its symbolic tensors.
+        kwargs: Keyword arguments, likewise.
+        outputs: What it makes, flat.
+    """
+
+    layer: Layer
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: list[Tensor] = field(default_factory=list)
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """The tensors among the arguments, in order."""
+        flat = keras.tree.flatten((self.args, self.kwargs))
+        return [leaf for leaf in flat if isinstance(leaf, Tensor)]
+
+    @property
+    def output(self) -> Tensor:
+        """The only output."""
+        (output,) = self.outputs
+        return output
+
+
+@dataclass(eq=False)
+class Graph:
+    """A model's calls, in an order in which they can run.
+
+    Args:
+        name: The model's name.
+        calls: All calls, those of input layers among them.
+        inputs: The model's inputs, in the structure that the caller gave them.
+        outputs: The model's outputs, likewise.
+    """
+
+    name: str
+    calls: list[Call]
+    inputs: Any
+    outputs: Any
+
+    def layers(self) -> Iterator[Layer]:
+        """Go through the layers, each one once, in the order of their first calls."""
+        return iter(dict.fromkeys(call.layer for call in self.calls))
+
+    def replace_input(self, call: Call, old: Tensor, new: Tensor) -> None:
+        """Let a call take another tensor wherever it took ``old``."""
+
+        def swap(leaf: Any) -> Any:
+            return new if leaf is old else leaf
+
+        call.args, call.kwargs = keras.tree.map_structure(swap, (call.args, call.kwargs))
+        uses = old.users.count(call)
+        old.users = [user for user in old.users if user is not call]
+        new.users.extend([call] * uses)
+
+    def bypass(self, call: Call) -> None:
+        """Take a call out and give its users its first input instead.
+
+        Where its output is an output of the model, an Identity layer of the same name stays, so
+        that the model's outputs keep their names.
+        """
+        source, output = call.inputs[0], call.output
+        if output.is_output:
+            name = call.layer.name
+            if call.layer.calls != [call]:  # the name stays with the other calls
+                name = self.free_name(name)
+            call.layer.calls.remove(call)
+            call.layer = Layer(name, keras.layers.Identity, {"name": name})
+            call.layer.calls.append(call)
+            for extra in call.inputs[1:]:
+                extra.users.remove(call)
+            call.args, call.kwargs = (source,), {}
+            return
+        for user in list(dict.fromkeys(output.users)):
+            self.replace_input(user, output, source)
+        for used in call.inputs:
+            used.users.remove(call)
+        call.layer.calls.remove(call)
+        self.calls.remove(call)
+
+    def insert_after(self, call: Call, layer: Layer) -> Call:
+        """Put a call of a new layer between a call's only output and all its users.
+
+        Args:
+            call: The call after which it comes.
+            layer: The new layer.
+
+        Returns:
+            The new call.
+        """
+        old = call.output
+        new_call = Call(layer, (old,), {})
+        new = Tensor(old.shape, old.dtype, new_call, is_output=old.is_output)
+        new_call.outputs.append(new)
+        for user in list(dict.fromkeys(old.users)):
+            self.replace_input(user, old, new)
+        old.users.append(new_call)
+        if old.is_output:
+            old.is_output = False
+            self.outputs = keras.tree.map_structure(
+                lambda leaf: new if leaf is old else leaf, self.outputs
+            )
+        layer.calls.append(new_call)
+        self.calls.insert(self.calls.index(call) + 1, new_call)
+        return new_call
+
+    def insert_before(self, call: Call, layer: Layer) -> Call:
+        """Put a call of a new layer between a call and its first input, and nowhere else.
+
+        Args:
+            call: The call before which it comes.
+            layer: The new layer.
+
+        Returns:
+            The new call.
+        """
+        source = call.inputs[0]
+        new_call = Call(layer, (source,), {})
+        new = Tensor(source.shape, source.dtype, new_call)
+        new_call.outputs.append(new)
+        self.replace_input(call, source, new)
+        source.users.append(new_call)
+        layer.calls.append(new_call)
+        self.calls.insert(self.calls.index(call), new_call)
+        return new_call
+
+    def free_name(self, wanted: str) -> str:
+        """Return the name, or the name with the first number that no layer has yet."""
+        taken = {layer.name for layer in self.layers()}
+        return _free(wanted, taken)
+
+
+def read(model: keras.Model) -> Graph:
+    """Read a model into a graph.
+
+    Args:
+        model: A functional or Sequential model, built.
+
+    Returns:
+        The graph. It refers to the model's layers but never changes them.
+
+    Raises:
+        InputError: The model is a subclass with a call of its own, or was not built.
+    """
+    if not is_functional(model):
+        raise InputError(
+            f"accepted are functional and Sequential Keras models; received {model!r}, whose "
+            "layers cannot be seen from outside"
+        )
+    reader = _Reader()
+    inputs = [reader.add_input(tensor) for tensor in model.inputs]
+    structure = getattr(model, "_inputs_struct", None)
+    outputs = reader.inline(model, inputs, training=None)
+    for tensor in keras.tree.flatten(outputs):
+        tensor.is_output = True
+    packed = inputs if structure is None else keras.tree.pack_sequence_as(structure, inputs)
+    return Graph(model.name, reader.calls, packed, outputs)
+
+
+def is_functional(layer: Any) -> bool:
+    """Say whether something is a built model whose graph is all there is to it."""
+    if not isinstance(layer, (keras.Model, keras.Sequential)):
+        return False
+    plain = (keras.Sequential.call, Functional.call)
+    return type(layer).call in plain and bool(getattr(layer, "outputs", None))
+
+
+class _Reader:
+    """Walks from a model's outputs to its inputs and notes every call once."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._layers: dict[int, Layer] = {}
+        self._names: set[str] = set()
+
+    def add_input(self, tensor: Any) -> Tensor:
+        """Note an input of the model, with its name."""
+        source = tensor._keras_history.operation
+        call = Call(self._layer(source), (), {})
+        return self._finish(call, [tensor])[0]
+
+    def inline(self, model: Any, inputs: list[Tensor], *, training: Any) -> Any:
+        """Note the calls inside a model that takes these tensors; return its outputs."""
+        known = {id(inner): outer for inner, outer in zip(model.inputs, inputs, strict=True)}
+        for tensor in _in_order(model):
+            if id(tensor) not in known:
+                self._note(_node(tensor), known, training)
+        structure = getattr(model, "_outputs_struct", None)
+        if structure is None:  # a Sequential keeps none and has one output
+            structure = model.outputs[0]
+        return keras.tree.map_structure(lambda inner: known[id(inner)], structure)
+
+    def _note(self, node: Any, known: dict[int, Tensor], training: Any) -> None:
+        """Note one call, or all calls of a nested model."""
+
+        def swap(leaf: Any) -> Any:
+            return known[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf
+
+        args, kwargs = node.arguments.convert(swap)
+        source = node.operation
+        if training is not None and getattr(source, "_call_has_training_arg", False):
+            kwargs["training"] = training
+        if is_functional(source):
+            taken = keras.tree.flatten((args, kwargs.get("inputs", ())))
+            tensors = [leaf for leaf in taken if isinstance(leaf, Tensor)]
+            outputs = self.inline(source, tensors, training=kwargs.get("training"))
+            made = keras.tree.flatten(outputs)
+        else:
+            call = Call(self._layer(source), args, kwargs)
+            made = self._finish(call, node.outputs)
+        known.update({id(inner): outer for inner, outer in zip(node.outputs, made, strict=True)})
+
+    def _finish(self, call: Call, outputs: list[Any]) -> list[Tensor]:
+        """Wire a call to its layer and tensors."""
+        call.outputs = [Tensor(tuple(o.shape), str(o.dtype), call) for o in outputs]
+        for tensor in call.inputs:
+            tensor.users.append(call)
+        call.layer.calls.append(call)
+        self.calls.append(call)
+        return call.outputs
+
+    def _layer(self, source: Any) -> Layer:
+        """Return the one Layer of a Keras object, with a name that no other has."""
+        if id(source) not in self._layers:
+            name = _free(source.name, self._names)
+            self._names.add(name)
+            self._layers[id(source)] = Layer(name, type(source), _config(source), source)
+        return self._layers[id(source)]
+
+
+def _in_order(model: Any) -> Iterator[Any]:
+    """Go through a model's tensors so that each comes after those it is made of."""
+    done = {id(tensor) for tensor in model.inputs}
+    stack = [(tensor, False) for tensor in reversed(model.outputs)]
+    while stack:
+        tensor, ready = stack.pop()
+        if ready:
+            yield tensor
+        elif id(tensor) not in done:
+            done.update(id(output) for output in _node(tensor).outputs)
+            stack.append((tensor, True))
+            stack.extend((needed, False) for needed in reversed(_node(tensor).input_tensors))
+
+
+def _node(tensor: Any) -> Any:
+    """Return Keras' record of the call that made a symbolic tensor."""
+    operation, node_index, _ = tensor._keras_history
+    return operation._inbound_nodes[node_index]
+
+
+def _config(source: Any) -> dict[str, Any]:
+    """Return a Keras object's configuration; none for an operation that cannot tell it."""
+    try:
+        return source.get_config()
+    except NotImplementedError as error:
+        if isinstance(source, keras.layers.Layer):
+            raise InputError(
+                f"layer {source.name!r} of class {type(source).__name__} has no get_config, so "
+                "no copy of it can be made; give the class one"
+            ) from error
+        return {}
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    """Return the wanted name, or that name with the first number that makes it new."""
+    name, number = wanted, 0
+    while name in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    return name
+
+
+def _variables(layer: Any) -> dict[str, Any]:
+    """Return a Keras layer's weights by name; by name and position where names repeat."""
+    weights = getattr(layer, "weights", [])
+    names = [variable.name for variable in weights]
+    return {
+        name if names.count(name) == 1 else f"{name}#{number}": variable
+        for number, (name, variable) in enumerate(zip(names, weights, strict=True))
+    }
+
+
+def build(graph: Graph, dtype: str) -> keras.Model:
+    """Build a Keras model from a graph.
+
+    Args:
+        graph: The graph.
+        dtype: The policy of every layer: ``float32`` or ``float64``. Weights are cast to it from
+            float64 once.
+
+    Returns:
+        A new model that shares nothing with the one that was read.
+    """
+    made: dict[Layer, Any] = {}
+    values: dict[Tensor, Any] = {}
+    for call in graph.calls:
+        if call.layer not in made:
+            made[call.layer] = _make(call.layer, dtype)
+        if not call.inputs and issubclass(call.layer.cls, keras.layers.InputLayer):
+            result = made[call.layer].output
+        else:
+            args, kwargs = _fill((call.args, call.kwargs), values)
+            result = made[call.layer](*args, **kwargs)
+        values.update(zip(call.outputs, keras.tree.flatten(result), strict=True))
+    for layer, keras_layer in made.items():
+        _set_weights(layer, keras_layer)
+    return keras.Model(_fill(graph.inputs, values), _fill(graph.outputs, values), name=graph.name)
+
+
+def _fill(structure: Any, values: dict[Tensor, Any]) -> Any:
+    """Put Keras' tensors where the graph's are."""
+    return keras.tree.map_structure(
+        lambda leaf: values[leaf] if isinstance(leaf, Tensor) else leaf, structure
+    )
+
+
+def _make(layer: Layer, dtype: str) -> Any:
+    """Make the Keras object that a Layer describes."""
+    if not issubclass(layer.cls, keras.layers.Layer):
+        return _make_operation(layer, dtype)
+    config = with_dtype(layer.config, dtype)
+    if not issubclass(layer.cls, keras.layers.InputLayer):
+        config.setdefault("dtype", dtype)
+    return layer.cls.from_config({**config, "name": layer.name})
+
+
+def _make_operation(layer: Layer, dtype: str) -> Any:
+    """Make an operation that is not a layer, such as the addition that ``x + y`` records."""
+    if layer.config:
+        return layer.cls.from_config({**with_dtype(layer.config, dtype), "name": layer.name})
+    twin = copy.copy(layer.source)  # it has no state but its records, which must not be shared
+    twin.name, twin._inbound_nodes, twin._outbound_nodes = layer.name, [], []
+    return twin
+
+
+def _set_weights(layer: Layer, keras_layer: Any) -> None:
+    """Give a new Keras layer the weights that were changed, and else those that were read."""
+    given = _variables(layer.source) if layer.source is not None else {}
+    for name, variable in _variables(keras_layer).items():
+        value = layer.weights[name] if name in layer.weights else np.asarray(given[name])
+        variable.assign(value)
+
+
+def with_dtype(config: Any, dtype: str) -> Any:
+    """Copy a configuration with every floating-point dtype or policy in it replaced.
+
+    Args:
+        config: A layer's configuration; wrapped layers' configurations inside it count too.
+        dtype: The new dtype.
+
+    Returns:
+        The copy. Integer dtypes and quantized policies are left as they are.
+    """
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            name = config["config"]["name"]
+            return {**config, "config": {"name": dtype}} if _is_float(name) else config
+        return {
+            key: dtype
+            if key == "dtype" and isinstance(value, str) and _is_float(value)
+            else with_dtype(value, dtype)
+            for key, value in config.items()
+        }
+    if isinstance(config, (list, tuple)):
+        return type(config)(with_dtype(value, dtype) for value in config)
+    return config
+
+
+def _is_float(policy: str) -> bool:
+    """Say whether a policy's or dtype's name is a floating-point one."""
+    return policy.removeprefix("mixed_") in FLOAT_DTYPES

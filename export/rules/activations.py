@@ -1,0 +1,145 @@
+"""An affine before a piecewise linear activation goes on forward, and leaves less behind.
+
+With s > 0: relu(s x + t) = s max(x, -t/s) + t. With s < 0: = s min(x, -t/s) + t. With s = 0 it is
+the constant relu(t). So BatchNorm and ReLU become one clamp with a limit per channel, and s and t
+go on into the next convolution; ReLU6 likewise with two limits.
+
+Any other activation f with f(s x) = s f(x) for s > 0 leaves one addition:
+f(s x + t) = s f(x + t/s).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from export.graph import Call, Layer
+from export.rules.engine import (
+    Affine,
+    Plan,
+    Reason,
+    Refused,
+    backward,
+    backward_rule,
+    describe,
+    forward,
+    forward_rule,
+)
+from zoo.layers import OPEN, ChannelClamp, SpatialBias
+
+
+def _range(call: Call) -> tuple[float, float] | None:
+    """Return the range that an activation limits its input to; None where it does not just that."""
+    config, label = call.layer.config, call.layer.label
+    if label in ("Relu", "Relu6"):
+        return 0.0, 6.0 if label == "Relu6" else np.inf
+    if label == "Activation":
+        return {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}.get(config["activation"])
+    if config.get("negative_slope") or config.get("threshold"):
+        return None
+    limit = config.get("max_value")
+    return 0.0, np.inf if limit is None else float(limit)
+
+
+@backward_rule("Activation")
+def linear_backward(call: Call, affine: Affine, plan: Plan) -> None:
+    """Pass an activation that does nothing."""
+    if call.layer.config["activation"] != "linear":
+        raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: not linear")
+    backward(call.inputs[0], affine, plan)
+
+
+@forward_rule("Activation", "ReLU", "Relu", "Relu6")
+def relu_forward(call: Call, affine: Affine, plan: Plan) -> None:
+    """Turn the activation into a clamp, and go on."""
+    if call.layer.label == "Activation" and call.layer.config["activation"] == "linear":
+        forward(call.output, affine, plan)
+        return
+    limits = _range(call)
+    if limits is None:
+        _homogeneous(call, affine, plan)
+        return
+    if affine.borders and np.any(affine.shift):
+        raise Refused(Reason.PADDED_BORDER, describe(call))
+    scale, shift = affine.scale, affine.shift
+    low, high = clamp_limits(scale, shift, limits)
+    if np.any(np.abs(low) > OPEN) or np.any(np.abs(high) > OPEN):
+        raise Refused(Reason.NOT_FINITE, describe(call))
+    plan.action = "clamped"
+    plan.then(lambda: _replace(call, affine.axis, low, high, plan))
+    dead = scale == 0
+    constant = np.clip(shift, *limits)
+    forward(call.output, affine.with_(shift=np.where(dead, constant, shift)), plan)
+
+
+def clamp_limits(
+    scale: np.ndarray, shift: np.ndarray, limits: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the limits on x that limit ``scale * x + shift`` to a range.
+
+    Args:
+        scale: float64, (channels,).
+        shift: float64, (channels,).
+        limits: The range's lower and upper end; the upper one may be infinite.
+
+    Returns:
+        The lower and upper limits, float64, (channels,); +-OPEN where there is none.
+    """
+    alive = np.where(scale == 0, 1.0, scale)
+    ends = np.stack([(limit - shift) / alive for limit in limits])
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    low = np.where((scale == 0) | np.isinf(low), -OPEN, low)
+    high = np.where((scale == 0) | np.isinf(high), OPEN, high)
+    return low, high
+
+
+def _replace(call: Call, axis: int, low: np.ndarray, high: np.ndarray, plan: Plan) -> None:
+    """Put a clamp in an activation's place, under its name where no other call needs it."""
+    old = call.layer
+    name = old.name if old.calls == [call] else plan.graph.free_name(old.name)
+    shape = [1] * (len(call.output.shape) - 1)
+    shape[axis - 1] = low.size
+    config: dict[str, Any] = {"shape": tuple(shape), "low": False, "high": False}
+    weights = {}
+    if np.any(low > -OPEN):
+        config["low"], weights["minimum"] = True, low.reshape(shape)
+    if np.any(high < OPEN):
+        config["high"], weights["maximum"] = True, high.reshape(shape)
+    old.calls.remove(call)
+    call.layer = Layer(name, ChannelClamp, config, weights=weights)
+    call.layer.calls.append(call)
+    call.args, call.kwargs = (call.inputs[0],), {}
+
+
+@forward_rule("LeakyReLU", "LeakyRelu", "PReLU")
+def _homogeneous(call: Call, affine: Affine, plan: Plan) -> None:
+    """Leave one addition before the activation and send the scale on."""
+    config: dict[str, Any] = call.layer.config
+    if config.get("max_value") is not None or config.get("threshold"):
+        raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: with a threshold")
+    if call.layer.label == "Activation" and config["activation"] != "leaky_relu":
+        raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: {config['activation']}")
+    if np.any(affine.scale <= 0):
+        raise Refused(Reason.NEGATIVE_SCALE, describe(call))
+    left = affine.shift / affine.scale
+    if affine.borders and np.any(left):
+        raise Refused(Reason.PADDED_BORDER, describe(call))
+    if not np.all(np.abs(left) < OPEN):
+        raise Refused(Reason.NOT_FINITE, describe(call))
+    if np.any(left):
+        plan.action = "scale_forward"
+        plan.then(lambda: _shift_before(call, affine.axis, left, plan))
+    forward(call.output, affine.with_(shift=np.zeros_like(left)), plan)
+
+
+def _shift_before(call: Call, axis: int, left: np.ndarray, plan: Plan) -> None:
+    """Add a constant per channel to what an activation takes, and to nothing else."""
+    graph = plan.graph
+    shape = [1] * (len(call.output.shape) - 1)
+    shape[axis - 1] = left.size
+    layer = Layer(
+        graph.free_name(f"{call.layer.name}_shift"),
+        SpatialBias,
+        {"shape": tuple(shape)},
+        weights={"bias": left.reshape(shape)},
+    )
+    graph.insert_before(call, layer)
