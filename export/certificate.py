@@ -216,7 +216,7 @@ def probes(model: keras.Model) -> Iterator[list[np.ndarray]]:
 def _impulse(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Make all zeros but the first corner, where padding shows."""
     values = np.zeros(shape)
-    values[:, *(0 for _ in shape[1:-1])] = 1.0
+    values[(slice(None), *[0] * (len(shape) - 2))] = 1.0
     return values
 
 

@@ -1,9 +1,9 @@
 """Layers that move, pick, average or join values let an affine pass; some only under a condition.
 
-A mean of ``s x + t`` is ``s`` times the mean plus ``t``, so pooling, resizing and picking commute with
-a scale and shift as long as the weights of each mean add up to one. A maximum commutes with a
-scale that keeps the order. Zero padding commutes with a scale only: a shift is not there in
-the border.
+A mean of ``s x + t`` is ``s`` times the mean plus ``t``, so pooling, resizing and picking commute
+with a scale and shift as long as the weights of each mean add up to one. A maximum commutes with a
+scale that keeps the order. Zero padding commutes with a scale only: a shift is not there in the
+border.
 """
 
 import math
