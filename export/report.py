@@ -19,6 +19,7 @@ FORMAT = "foldzoo.report/1"
 TEMPLATE = "report.html.j2"
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
+_SERIES = {"": "train", "val_": "held out", "test_": "test"}  # by what stands before loss, accuracy
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ class Report:
         fold: What became of each BatchNorm, as `Folded.report` tells it.
         certificate: Whether the folded model is the trained one.
         validation: Whether the file computes what the folded model computes.
-        differences: The largest ones: ``float64`` (folding alone, relative), ``float32`` and
-            ``onnx`` (each form's distance from the float64 answer).
+        differences: The largest ones, relative: ``float64`` (of folding alone), ``drift`` (of
+            leaving mixed precision), and from the float64 answer ``original``, ``float32`` (the
+            folded model) and ``onnx``, of which ``onnx_limit`` is accepted.
         latency: How long the file takes in onnxruntime.
         files: Name, size in bytes and SHA-256 of each file.
         versions: Of the packages that made it.
@@ -112,16 +114,6 @@ class Report:
         return [(stage, f"{seconds:.1f}") for stage, seconds in self.seconds.items()]
 
     @property
-    def kept(self) -> int:
-        """The number of BatchNorms that could not be folded."""
-        return sum(entry["action"] == "kept" for entry in self.fold["entries"])
-
-    @property
-    def folded(self) -> int:
-        """The number of BatchNorms that are gone."""
-        return len(self.fold["entries"]) - self.kept
-
-    @property
     def charts(self) -> list[Chart]:
         """The learning curves: one chart for the losses, one for the accuracies."""
         return [
@@ -137,8 +129,7 @@ class Report:
         values["validation"] = self.validation.to_dict()
         values["accuracy"] = None if self.accuracy is None else asdict(self.accuracy)
         values["samples"] = [asdict(sample) for sample in self.samples]
-        batch_norms = {"folded": self.folded, "kept": self.kept}
-        return _plain({"format": FORMAT, "ok": self.ok, "batch_norms": batch_norms, **values})
+        return _plain({"format": FORMAT, "ok": self.ok, **values})
 
     def to_html(self) -> str:
         """Return the report as one page that asks for nothing from anywhere else."""
@@ -238,7 +229,7 @@ def _learning_curve(
             if row.get(column) is not None and math.isfinite(row[column])
         ]
         if points:
-            series[column.removesuffix(ending).rstrip("_") or "train"] = points
+            series[_SERIES.get(column.removesuffix(ending), column)] = points
     return chart(title, series, x_label="epoch", percent=percent) if series else None
 
 
@@ -255,13 +246,14 @@ def _plain(value: Any) -> Any:
 
 def number(value: Any) -> str:
     """Write a measured value or a limit in a few digits."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        return str(value)
-    if isinstance(value, (int, np.integer)):
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return f"{value:,}"
-    if 1e4 <= abs(value) < 1e9:
+    if not isinstance(value, float):  # numpy's float64 is one too
+        return str(value)
+    magnitude = abs(value)
+    if 1e4 <= magnitude < 1e9:
         return f"{value:,.0f}"
-    return f"{value:.1e}" if value and not 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
+    return f"{value:.1e}" if value and not 1e-3 <= magnitude < 1e4 else f"{value:.4g}"
 
 
 def percent(fraction: float) -> str:

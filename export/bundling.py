@@ -1,0 +1,311 @@
+"""The whole way from a trained model to a folder that is ready to be deployed, or nothing."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.checks import Check, Verdict
+from export.errors import ExportError
+from export.prediction import accuracy, keras_logits, onnx_logits, probabilities
+from export.probes import random_inputs
+from export.report import FORMAT, PAGE_FILE, REPORT_FILE, Accuracy, Report, Sample, choose, sample
+from zoo.cards import Card
+from zoo.errors import InputError
+from zoo.files import replacing_folder, sha256
+
+if TYPE_CHECKING:
+    import keras
+
+    from export.certificate import Certificate
+    from export.sources import Source
+
+Data = tuple[np.ndarray, np.ndarray]
+Progress = Callable[[str, float | None], None]
+
+MODEL_FILE = "model.onnx"
+FOLDED_FILE = "folded.keras"
+FILES = (MODEL_FILE, FOLDED_FILE, REPORT_FILE, PAGE_FILE)  # what the target `onnx` leaves
+# What `export.validate` calls the checks that compare numbers.
+_COMPARED = re.compile(r"\w+ inputs, batch \d+")
+PACKAGES = ("foldzoo", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a target lays out for its server.
+
+    Args:
+        onnx: The validated ONNX file; the target moves it to its place.
+        card: What is known of the weights, if anything.
+    """
+
+    onnx: Path
+    card: Card | None
+
+
+def _plain_onnx(made: Exported, folder: Path) -> None:
+    """Lay out one ONNX file and nothing else."""
+    made.onnx.replace(folder / MODEL_FILE)
+
+
+# A new deployment target is one new entry: a function that lays out what its server reads.
+TARGETS: dict[str, Callable[[Exported, Path], None]] = {"onnx": _plain_onnx}
+PRECISIONS = ("fp32",)
+
+
+class FailedChecksError(ExportError):
+    """An export that was given up because checks do not hold.
+
+    Args:
+        name: The model's name.
+        failed: The checks that do not hold.
+        total: How many there were.
+    """
+
+    def __init__(self, name: str, failed: Sequence[Check], total: int) -> None:
+        self.failed = tuple(failed)
+        told = "; ".join(
+            f"{check.name}: measured {check.measured}, limit {check.limit}" for check in failed
+        )
+        super().__init__(
+            f"{name}: {len(failed)} of {total} checks failed, and no bundle was written: {told}"
+        )
+
+
+def bundle(
+    name_or_model: "str | os.PathLike[str] | keras.Model | Source",
+    out: str | os.PathLike[str],
+    *,
+    target: str = "onnx",
+    precision: str = "fp32",
+    data: Data | None = None,
+    card: Card | None = None,
+    history: Sequence[Mapping[str, Any]] | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Fold, certify, export, validate and time a model, and write all of it into one folder.
+
+    The folder holds ``model.onnx``, ``folded.keras``, ``report.json`` and ``report.html``. It
+    appears whole, or not at all: when a check fails, a bundle that was there before stays.
+
+    Args:
+        name_or_model: Pretrained weights by name, a ``.keras`` file, a model, or what
+            `export.sources.source` made of one of these.
+        out: The folder. One that holds an older bundle is replaced as a whole; one that holds
+            anything else is refused.
+        target: What it is for; so far ``onnx``, the file alone.
+        precision: The number format of the file; so far ``fp32``.
+        data: Preprocessed test images, float32 (number, height, width, channels), and the index of
+            each one's class. With them, the accuracy is compared and the page shows a few.
+        card: What is known of the weights; by default what lies beside the file.
+        history: The training's history, one row per epoch; by default what lies beside the file.
+        progress: Told each stage's name as it begins, with None, and as it ends, with its seconds.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: The model, the target, the precision or the folder cannot be used.
+        ExportError: The model cannot be exported, or a check fails.
+
+    Example:
+        >>> export.bundle("runs/demo/model.keras", "bundle") / "model.onnx"
+    """
+    from export.certificate import certify
+    from export.folding import fold
+    from export.latency import measure
+    from export.onnx_file import to_onnx
+    from export.sources import source
+    from export.validation import validate
+    from zoo import keras_files
+
+    _accepted("target", target, TARGETS)
+    _accepted("precision", precision, PRECISIONS)
+    out = Path(out).resolve()
+    _refuse_what_is_no_bundle(out)
+    clock = _Clock(progress)
+    with replacing_folder(out) as folder:  # first of all: a place that refuses is told at once
+        with clock("load"):
+            given = source(name_or_model, card)
+        with clock("fold"):
+            folded = fold(given.model)
+            keras_files.save(folded.model, folder / FOLDED_FILE)
+        with clock("certify"):
+            certificate = certify(given.model, folded)
+        with clock("export"):
+            path = to_onnx(folded, folder / "exported.onnx", **_metadata(given.card))
+        with clock("validate"):
+            validation = validate(given.model, path, data=data)
+        _require(given.name, certificate, validation)
+        with clock("measure latency"):
+            latency = measure(path, _one_image(folded.model, data))
+        with clock("compare accuracy"):
+            accuracy, shown = _compare(given, folded.model, path, data)
+        TARGETS[target](Exported(path, given.card), folder)
+        Report(
+            name=given.name,
+            target=target,
+            precision=precision,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            source=_facts(given, folded.report.source_sha256),
+            fold=folded.report.to_dict(),
+            certificate=certificate,
+            validation=validation,
+            differences=_differences(certificate, validation),
+            latency=asdict(latency),
+            files=_files(folder),
+            versions={name: importlib.metadata.version(name) for name in PACKAGES},
+            accuracy=accuracy,
+            samples=shown,
+            history=given.history if history is None else history,
+            card=None if given.card is None else given.card.model_dump(mode="json"),
+            seconds=clock.seconds,
+        ).write(folder)
+    return out
+
+
+class _Clock:
+    """Time stages, and tell of each as it begins and ends."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress or (lambda stage, seconds: None)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        self._progress(stage, None)
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - start, 3)
+        self._progress(stage, self.seconds[stage])
+
+
+def _accepted(what: str, received: str, options: Iterable[str]) -> None:
+    """Refuse a word that is not one of the options."""
+    options = list(options)
+    if received not in options:
+        raise InputError(f"unknown {what} {received!r}; accepted: {', '.join(options)}")
+
+
+def _refuse_what_is_no_bundle(out: Path) -> None:
+    """Refuse to replace a folder that holds anything but an older bundle."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    try:
+        report = json.loads((out / REPORT_FILE).read_text(encoding="utf-8"))
+        ours = isinstance(report, dict) and report.get("format") == FORMAT
+        known = (
+            {file["name"] for file in report["files"]} | {REPORT_FILE, PAGE_FILE} if ours else ()
+        )
+    except (OSError, ValueError):
+        known = ()
+    others = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} - set(known)
+    if others:
+        raise InputError(
+            f"cannot write {out}: it holds {sorted(others)[0]}, which is no part of a bundle; "
+            "accepted are a new folder, an empty one and one that holds an older bundle alone"
+        )
+
+
+def _metadata(card: Card | None) -> dict[str, Any]:
+    """Choose what of a card goes into the ONNX file."""
+    return {} if card is None else {"preprocessing": card.preprocessing, "labels": card.labels}
+
+
+def _require(name: str, certificate: Verdict, validation: Verdict) -> None:
+    """Raise unless every check of both verdicts holds."""
+    failed = (*certificate.failed, *validation.failed)
+    if failed or not (certificate.ok and validation.ok):
+        total = len(certificate.checks) + len(validation.checks)
+        raise FailedChecksError(name, failed, total)
+
+
+def _differences(certificate: "Certificate", validation: Verdict) -> dict[str, float]:
+    """Choose the numbers that a reader looks for first."""
+    worst = max(
+        (check for check in validation.checks if _COMPARED.fullmatch(check.name)),
+        key=lambda check: float(check.measured),
+    )
+    return {
+        "float64": certificate.algebra,
+        "drift": certificate.drift,
+        "original": certificate.original_error,
+        "float32": certificate.folded_error,
+        "onnx": float(worst.measured),
+        "onnx_limit": float(worst.limit),
+    }
+
+
+def _one_image(model: "keras.Model", data: Data | None) -> list[np.ndarray]:
+    """Choose the input to time: a real image where there is one."""
+    if data is not None:
+        return [np.asarray(data[0][:1], np.float32)]
+    return random_inputs(model, 1)
+
+
+def _compare(
+    given: "Source", folded: "keras.Model", path: Path, data: Data | None
+) -> tuple[Accuracy | None, tuple[Sample, ...]]:
+    """Let the trained model, the folded one and the file classify the same images."""
+    if data is None:
+        return None, ()
+    images, truth = data
+    onnx = onnx_logits(path)(images)
+    accuracies = Accuracy(
+        images=len(images),
+        trained=accuracy(keras_logits(given.model, images), truth),
+        folded=accuracy(keras_logits(folded, images), truth),
+        onnx=accuracy(onnx, truth),
+    )
+    labels = tuple(map(str, range(onnx.shape[-1]))) if given.card is None else given.card.labels
+    chosen = choose(truth, onnx.argmax(axis=-1))
+    pixels = _pixels(images[chosen], given.card)
+    shares = probabilities(onnx[chosen])
+    shown = zip(pixels, truth[chosen], shares, strict=True)
+    return accuracies, tuple(sample(*one, labels=labels) for one in shown)
+
+
+def _pixels(images: np.ndarray, card: Card | None) -> np.ndarray:
+    """Turn the model's inputs back into pixels: exactly where a card says how they were made."""
+    if card is not None:
+        made = card.preprocessing
+        pixels = (images * np.asarray(made.std) + np.asarray(made.mean)) / made.scale
+    else:
+        low, high = images.min(), images.max()
+        pixels = 255 * (images - low) / max(high - low, np.finfo(np.float32).tiny)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def _facts(given: "Source", fingerprint: str) -> dict[str, Any]:
+    """Tell what the bundle was made from."""
+    policies = Counter(layer.dtype_policy.name for layer in given.model.layers if layer.weights)
+    return {
+        "policy": policies.most_common(1)[0][0] if policies else given.model.dtype_policy.name,
+        "parameters": given.model.count_params(),
+        "sha256": fingerprint,
+    }
+
+
+def _files(folder: Path) -> list[dict[str, Any]]:
+    """List what a folder holds, the deployed model first."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    paths.sort(key=lambda path: (path.suffix != ".onnx", str(path)))
+    return [
+        {
+            "name": str(path.relative_to(folder)),
+            "bytes": path.stat().st_size,
+            "sha256": sha256(path),
+        }
+        for path in paths
+    ]

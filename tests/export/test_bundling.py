@@ -1,0 +1,248 @@
+"""The bundle: all of it or nothing, and what it says of itself is what it holds."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import export
+import zoo
+from export import bundling
+from export.checks import Check, Verdict
+from export.errors import ExportError
+from export.latency import measure
+from export.prediction import classifier
+from export.sources import source
+from zoo import keras_files
+from zoo.files import sha256
+
+LABELS = ("ant", "bee", "cat")
+PREPROCESSING = zoo.Preprocessing(size=(8, 8), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+TRUTH = np.arange(12) % 3
+DATA = (PREPROCESSING(IMAGES), TRUTH)
+
+
+def make_model(classes: int = 3):
+    import keras
+
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, use_bias=False, name="conv")(image)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.ReLU(name="act")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(image, keras.layers.Dense(classes, name="logits")(x), name="tiny")
+    generator = np.random.default_rng(1)
+    for weight in model.get_layer("norm").weights:
+        weight.assign(generator.uniform(0.5, 1.5, weight.shape))
+    return model
+
+
+def make_card(path: Path, **changes) -> zoo.Card:
+    values = {
+        "name": "tiny.test",
+        "arch": "tiny",
+        "input_shape": (8, 8, 3),
+        "num_classes": 3,
+        "norm": zoo.Norm(),
+        "dropout": 0.0,
+        "width": 1.0,
+        "preprocessing": PREPROCESSING,
+        "labels": LABELS,
+        "dataset": "noise",
+        "precision": "float32",
+        "metrics": {},
+        "recipe": {},
+        "sha256": sha256(path),
+        "versions": {},
+    }
+    return zoo.Card(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder as training leaves it."""
+    folder = tmp_path_factory.mktemp("trained")
+    path = keras_files.save(make_model(), folder / "model.keras")
+    make_card(path).write(folder / "card.json")
+    (folder / "history.csv").write_text("epoch,loss,val_accuracy\n1,2.5,\n2,1.5,0.75\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundled(trained, tmp_path_factory) -> Path:
+    return export.bundle(trained, tmp_path_factory.mktemp("out") / "bundle", data=DATA)
+
+
+@pytest.fixture(scope="module")
+def report(bundled) -> dict:
+    return json.loads((bundled / "report.json").read_text())
+
+
+def test_a_bundle_holds_the_files_that_it_speaks_of(bundled, report):
+    assert {path.name for path in bundled.iterdir()} == set(bundling.FILES)
+    assert [file["name"] for file in report["files"]] == ["model.onnx", "folded.keras"]
+    for file in report["files"]:
+        assert file["sha256"] == sha256(bundled / file["name"])
+        assert file["bytes"] == (bundled / file["name"]).stat().st_size
+
+
+def test_the_report_tells_of_every_stage(report):
+    assert report["ok"]
+    assert report["name"] == "tiny.test"
+    assert (report["fold"]["folded"], report["fold"]["kept"]) == (1, 0)
+    assert report["accuracy"]["images"] == 12
+    assert report["accuracy"]["trained"] == report["accuracy"]["onnx"]
+    assert 0 <= report["differences"]["float64"] <= 1e-12  # the design's limit
+    assert 0 < report["differences"]["onnx"] <= report["differences"]["onnx_limit"] < 1e-5
+    assert report["latency"]["median_ms"] > 0
+    assert report["history"] == [
+        {"epoch": 1.0, "loss": 2.5},
+        {"epoch": 2.0, "loss": 1.5, "val_accuracy": 0.75},
+    ]
+    assert list(report["seconds"]) == [
+        "load",
+        "fold",
+        "certify",
+        "export",
+        "validate",
+        "measure latency",
+        "compare accuracy",
+    ]
+
+
+def test_the_images_shown_are_the_ones_that_were_passed(report):
+    shown = report["samples"][0]["image"].removeprefix("data:image/png;base64,")
+    pixels = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(shown))))
+    assert any(np.array_equal(pixels, image) for image in IMAGES)
+
+
+def test_the_file_carries_the_cards_preprocessing_and_labels(bundled, trained, tmp_path):
+    image = tmp_path / "image.png"
+    PIL.Image.fromarray(IMAGES[0]).save(image)
+    ours, theirs = classifier(bundled / "model.onnx"), classifier(trained)
+    assert ours.preprocessing == theirs.preprocessing == PREPROCESSING
+    assert ours.labels == theirs.labels == LABELS
+    for (label, share), (other, other_share) in zip(
+        ours.top(image), theirs.top(image), strict=True
+    ):
+        assert label == other
+        assert share == pytest.approx(other_share, abs=1e-5)  # float32 logits of about 1
+
+
+def test_stages_are_told_as_they_begin_and_end(tmp_path):
+    told = []
+    export.bundle(make_model(), tmp_path / "b", progress=lambda *stage: told.append(stage))
+    begun = [stage for stage, seconds in told if seconds is None]
+    ended = [stage for stage, seconds in told if seconds is not None]
+    assert begun == ended
+    assert begun[0] == "load"
+
+
+def test_a_model_without_a_card_is_bundled_too(tmp_path):
+    folder = export.bundle(make_model(), tmp_path / "b", data=DATA)
+    report = json.loads((folder / "report.json").read_text())
+    assert report["card"] is None
+    assert report["samples"][0]["label"] in ("0", "1", "2")
+
+
+def test_an_older_bundle_is_replaced_and_anything_else_is_not(tmp_path):
+    out = tmp_path / "b"
+    out.mkdir()
+    export.bundle(make_model(), out)
+    first = sha256(out / "report.json")
+    export.bundle(make_model(), out)
+    assert sha256(out / "report.json") != first
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(zoo.InputError, match=r"thesis\.txt"):
+        export.bundle(make_model(), out)
+    assert (out / "thesis.txt").read_text() == "mine"
+
+
+def test_a_failed_check_leaves_the_older_bundle_and_nothing_else(tmp_path, monkeypatch):
+    out = export.bundle(make_model(), tmp_path / "b")
+    before = {path.name: sha256(path) for path in out.iterdir()}
+    bad = Verdict((Check("random inputs, batch 7", False, 0.5, 1e-6), Check("opset", True, 17, 17)))
+    monkeypatch.setattr("export.validation.validate", lambda *_args, **_options: bad)
+    with pytest.raises(ExportError, match="random inputs, batch 7: measured 0.5") as raised:
+        export.bundle(make_model(), out)
+    assert raised.value.failed == bad.failed
+    assert {path.name: sha256(path) for path in out.iterdir()} == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_verdict_without_checks_is_no_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr("export.validation.validate", lambda *_args, **_options: Verdict(()))
+    with pytest.raises(ExportError):
+        export.bundle(make_model(), tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_is_one_entry(tmp_path, monkeypatch):
+    def nested(made, folder):
+        (folder / "1").mkdir()
+        made.onnx.replace(folder / "1" / "model.onnx")
+
+    monkeypatch.setitem(bundling.TARGETS, "nested", nested)
+    out = export.bundle(make_model(), tmp_path / "b", target="nested")
+    report = json.loads((out / "report.json").read_text())
+    assert [file["name"] for file in report["files"]] == ["1/model.onnx", "folded.keras"]
+    export.bundle(make_model(), out)  # the report says which files are its own
+    assert not (out / "1").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"target": "toaster"}, "unknown target 'toaster'; accepted: onnx"),
+        ({"precision": "fp7"}, "unknown precision 'fp7'; accepted: fp32"),
+    ],
+)
+def test_unknown_options_name_what_is_accepted(tmp_path, options, words):
+    with pytest.raises(zoo.InputError, match=words):
+        export.bundle(make_model(), tmp_path / "b", **options)
+
+
+def test_a_file_in_the_way_is_told_before_the_work(tmp_path, trained):
+    (tmp_path / "b").write_text("mine")
+    told = []
+    with pytest.raises(zoo.InputError, match="a file of that name is in the way"):
+        export.bundle(trained, tmp_path / "b", progress=lambda *stage: told.append(stage))
+    assert told == []
+
+
+def test_a_source_is_a_name_a_file_or_a_model(trained, monkeypatch):
+    folder = trained.parent.parent / "models" / "tiny.test"
+    folder.mkdir(parents=True)
+    for name in ("model.keras", "card.json"):
+        (folder / name).write_bytes((trained.parent / name).read_bytes())
+    monkeypatch.setenv("FOLDZOO_MODELS", str(folder.parent))
+    assert source("tiny.test").name == source(trained).name == "tiny.test"
+    model = make_model()
+    assert source(model).model is model
+    assert source(source(model)).name == "tiny"
+    with pytest.raises(zoo.InputError, match="no weights named 'tiny.tset'; did you mean"):
+        source("tiny.tset")
+
+
+def test_a_card_speaks_only_of_its_own_model(tmp_path):
+    path = keras_files.save(make_model(), tmp_path / "model.keras")
+    make_card(path, sha256="0" * 64).write(tmp_path / "card.json")
+    with pytest.raises(zoo.InputError, match="not the file that its card speaks of"):
+        source(path)
+    make_card(path).write(tmp_path / "card.json")
+    other = keras_files.save(make_model(classes=5), tmp_path / "other.keras")
+    assert source(other).card is None
+    with pytest.raises(zoo.InputError, match="preprocessing is not known"):
+        _ = source(other).preprocessing
+
+
+def test_latency_counts_its_calls(bundled):
+    taken = measure(bundled / "model.onnx", [DATA[0][:2]], seconds=0.05, threads=1)
+    assert (taken.batch, taken.threads) == (2, 1)
+    assert taken.runs >= 3
+    assert 0 < taken.median_ms <= taken.p95_ms

@@ -1,0 +1,131 @@
+"""The command ``zoo``: exit codes, one line for each error, one document with --json."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+
+import zoo
+from zoo.cli import run
+from zoo.cli.app import app
+
+COMMANDS = sorted(typer.main.get_command(app).commands)
+
+
+def failure(capsys, *argv: str, code: int = 2) -> str:
+    """Run a command that must fail; return its one line."""
+    assert run(argv) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def document(capsys, *argv: str, code: int = 0) -> dict:
+    """Run a command with --json; return what it printed."""
+    assert run([*argv, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_no_command_shows_the_help(capsys):
+    assert run([]) == 0
+    assert "Usage: zoo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_a_runnable_looking_example(capsys, command):
+    assert run([command, "--help"]) == 0
+    assert f"Example: zoo {command}" in capsys.readouterr().out
+
+
+def test_list_prints_one_name_on_a_line(capsys):
+    assert run(["list", "resnet*"]) == 0
+    assert capsys.readouterr().out.split() == zoo.list_models("resnet*")
+
+
+def test_list_with_json(capsys):
+    assert document(capsys, "list", "resnet2*") == {"models": ["resnet20"]}
+
+
+def test_list_and_help_load_neither_keras_nor_tensorflow():
+    code = (
+        "import sys; from zoo.cli import run; run(['list']); run(['train', '--help']);"
+        "sys.exit(bool({'keras.src', 'tensorflow', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_show_a_model(capsys):
+    shown = document(capsys, "show", "resnet20")
+    assert shown["trainable_parameters"] == 269_722  # as He et al.'s table says
+    assert shown["input_shape"] == [32, 32, 3]
+
+
+def test_show_for_people(capsys):
+    assert run(["show", "resnet20"]) == 0
+    assert "269,722" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["show", "resnet21"], ["'resnet21'", "resnet20"]),
+        (["show", "resnet20.digit5"], ["'resnet20.digit5'"]),
+        (["shwo"], ["shwo", "show"]),
+        (["show"], ["NAME"]),
+        (["list", "--pretraind"], ["--pretraind", "--pretrained"]),
+        (["fold", "nowhere.keras", "-o", "x.keras"], ["nowhere.keras", "does not exist"]),
+        (["predict", "nowhere.onnx", "x.png"], ["nowhere.onnx", "does not exist"]),
+        (["validate", "x.onnx"], ["--against"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(capsys, monkeypatch, tmp_path, argv, words):
+    monkeypatch.chdir(tmp_path)
+    line = failure(capsys, *argv)
+    for word in words:
+        assert word in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_with_json_is_a_document_too(capsys):
+    told = document(capsys, "show", "resnet21", code=2)
+    assert told["ok"] is False
+    assert "resnet21" in told["error"]
+
+
+@pytest.mark.parametrize("argv", [["--debug", "show", "resnet21"], ["show", "resnet21", "--debug"]])
+def test_a_traceback_only_with_debug(capsys, argv):
+    assert run(argv) == 2
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert told.splitlines()[-1].startswith("error: unknown model")
+
+
+def test_what_was_not_expected_is_one_line_too(capsys, monkeypatch):
+    def broken(*_args, **_options):
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr(zoo, "list_models", broken)
+    line = failure(capsys, "list", code=1)
+    assert "unexpected RuntimeError: first second" in line
+    assert "--debug" in line
+
+
+def test_ctrl_c_is_130(capsys, monkeypatch):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zoo, "list_models", interrupted)
+    assert run(["list"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_a_reader_that_has_enough_is_no_traceback(option):
+    command = f"{sys.executable} -m zoo list {option} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Error" not in done.stderr

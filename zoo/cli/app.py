@@ -1,0 +1,49 @@
+"""All commands of ``zoo``, in the order in which its help lists them."""
+
+from typing import Annotated
+
+import typer
+
+from zoo.cli import catalogue, demonstration, deployment, learning
+
+app = typer.Typer(
+    name="zoo",
+    help="CNNs that arrive on an inference server exactly as they were trained.",
+    epilog="Example: zoo demo",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback with an error; anywhere in the line.")
+    ] = False,
+) -> None:
+    """Declare what `zoo.cli.main` takes out of the line before typer sees it."""
+
+
+app.command("demo", epilog="Example: zoo demo --out runs/demo")(demonstration.demo)
+app.command("list", epilog="Example: zoo list 'resnet*'")(catalogue.list_models)
+app.command("show", epilog="Example: zoo show resnet20")(catalogue.show)
+app.command("train", epilog="Example: zoo train resnet20.digits --set epochs=3 --out runs/three")(
+    learning.train
+)
+app.command("evaluate", epilog="Example: zoo evaluate runs/three/model.keras --data digits")(
+    learning.evaluate
+)
+app.command("fold", epilog="Example: zoo fold runs/three/model.keras -o folded.keras --certify")(
+    deployment.fold
+)
+app.command(
+    "export", epilog="Example: zoo export runs/three/model.keras --data digits --out bundle"
+)(deployment.export)
+app.command(
+    "validate",
+    epilog="Example: zoo validate bundle/model.onnx --against runs/three/model.keras --data digits",
+)(deployment.validate)
+app.command("predict", epilog="Example: zoo predict bundle/model.onnx image.png")(
+    deployment.predict
+)

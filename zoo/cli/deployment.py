@@ -1,0 +1,180 @@
+"""``zoo fold``, ``zoo export``, ``zoo validate`` and ``zoo predict``: from weights to a server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from zoo.cli.learning import test_split
+from zoo.cli.screen import DataDir, Json, checks, finish, stages, steps, verdict
+from zoo.cli.startup import load_keras
+from zoo.cli.summary import read_report, summary
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|FILE",
+        help="Pretrained weights (resnet20.digits), or a .keras file with its card beside it.",
+        show_default=False,
+    ),
+]
+DataName = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="A data set whose test split is compared too: digits, cifar10, ...",
+        show_default=False,
+    ),
+]
+
+
+def fold(
+    file: Source,
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="OUT", help="The .keras file to write.", show_default=False
+        ),
+    ],
+    forward: Annotated[
+        bool,
+        typer.Option(help="Whether a BatchNorm may go into the layer after it as well."),
+    ] = True,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Prove that the folded model is the same one.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fold every BatchNorm of a model into the layers beside it."""
+    import export
+    from export.sources import source
+    from zoo import keras_files
+    from zoo.files import check_writable
+
+    check_writable(out)
+    load_keras()
+    model = source(file).model
+    folded = export.fold(model, forward=forward)
+    certificate = export.certify(model, folded) if certify else None
+    ok = certificate is None or certificate.ok
+    if ok:
+        keras_files.save(folded.model, out)
+    report = folded.report.to_dict()
+
+    def human(console: Console) -> None:
+        kept = folded.report.kept
+        console.print(f"{len(folded.report.folded)} BatchNorms folded, {len(kept)} kept")
+        for entry in kept:
+            console.print(Text(f"  {entry.layer} kept: {entry.reason}"))
+        if certificate is not None:
+            console.print(checks(certificate))
+            console.print(verdict(certificate.ok))
+        console.print(Text(f"wrote {out}" if ok else f"{out} was not written"))
+
+    document = {"ok": ok, "file": str(out) if ok else None, "fold": report}
+    if certificate is not None:
+        document["certificate"] = certificate.to_dict()
+    finish(document, human, as_json=as_json)
+
+
+def export(
+    file: Source,
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The folder to write.", show_default=False)
+    ],
+    target: Annotated[str, typer.Option(metavar="TARGET", help="What it is for.")] = "onnx",
+    precision: Annotated[
+        str, typer.Option(metavar="FORMAT", help="The numbers in the file.")
+    ] = "fp32",
+    data: DataName = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Fold, certify, export to ONNX, validate and time a model; write a bundle, or nothing."""
+    from export import bundle
+    from export.sources import source
+
+    load_keras()
+    given = source(file)
+    images = None if data is None else test_split(data, data_dir, given.preprocessing)
+    with stages() as progress:
+        folder = bundle(
+            given, out, target=target, precision=precision, data=images, progress=progress
+        )
+    report = read_report(folder)
+    finish(report, lambda console: console.print(summary(report, folder)), as_json=as_json)
+
+
+def validate(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.onnx", help="The file to judge.", show_default=False)
+    ],
+    *,
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE", help="The model that it should compute.", show_default=False
+        ),
+    ],
+    data: DataName = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Judge whether an ONNX file computes what a Keras model computes."""
+    import export
+    from export.sources import source
+
+    load_keras()
+    given = source(against)
+    images = None if data is None else test_split(data, data_dir, given.preprocessing)
+    with steps("comparing") as progress:
+        answer = export.validate(given.model, file, data=images, progress=progress)
+
+    def human(console: Console) -> None:
+        console.print(checks(answer))
+        console.print(verdict(answer.ok))
+
+    finish(answer.to_dict(), human, as_json=as_json)
+
+
+def predict(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="Pretrained weights, a .keras file with its card beside it, or an .onnx file.",
+            show_default=False,
+        ),
+    ],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
+    ],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Classify image files; the five most probable classes of each."""
+    from export.prediction import classifier
+
+    load_keras()
+    model = classifier(file)
+    answers = [(image, model.top(image)) for image in images]
+
+    def human(console: Console) -> None:
+        for image, classes in answers:
+            console.print(Text(image, style="bold"))
+            for label, probability in classes:
+                console.print(Text(f"  {100 * probability:6.2f} %  {label}"))
+
+    document = [
+        {
+            "image": image,
+            "predictions": [{"label": label, "probability": p} for label, p in classes],
+        }
+        for image, classes in answers
+    ]
+    finish({"images": document}, human, as_json=as_json)

@@ -1,0 +1,144 @@
+"""``zoo train`` and ``zoo evaluate``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoo.cli.screen import DataDir, Json, finish, rows
+from zoo.cli.startup import load_keras
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zoo import Preprocessing
+
+RUNS = Path("runs")
+
+
+def test_split(
+    name: str, data_dir: str | None, preprocessing: "Preprocessing"
+) -> tuple["np.ndarray", "np.ndarray"]:
+    """Load a test split as a model takes it, and its labels."""
+    import training
+
+    data = training.load_data(name, data_dir, image_size=preprocessing.size[0])
+    return preprocessing(data.test.images), data.test.labels
+
+
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A name (resnet20.digits) or a TOML file.",
+            show_default=False,
+        ),
+    ],
+    *,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one value of the recipe, for example epochs=3 or norm.kind=group.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The folder to write; by default runs/RECIPE.", show_default=False
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a finished run in the folder.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model as a recipe says; leave its weights, card, history and recipe."""
+    import training
+
+    chosen = training.Recipe.load(recipe, changes or ())
+    folder = out or RUNS / chosen.name
+    load_keras()
+    result = training.train(
+        chosen, out=folder, data_dir=data_dir, resume=resume, overwrite=overwrite
+    )
+    metrics = result.card.metrics
+    facts = [
+        ("model", result.card.name),
+        ("precision", result.card.precision),
+        ("test accuracy", _accuracy(metrics["test_accuracy"], _interval(metrics))),
+        ("test images", f"{metrics['test_images']:,}"),
+        ("seconds", f"{result.seconds:.1f}"),
+        ("images/s", f"{metrics['images_per_second']:,.0f}"),
+        ("folder", str(folder)),
+    ]
+    document = {
+        "folder": str(folder),
+        "card": result.card.model_dump(mode="json"),
+        "history": result.history,
+    }
+    finish(document, lambda console: console.print(rows(facts)), as_json=as_json)
+
+
+def evaluate(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="Pretrained weights, a .keras file with its card beside it, or an .onnx file.",
+            show_default=False,
+        ),
+    ],
+    *,
+    data: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The data set: digits, cifar10, ...", show_default=False),
+    ],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the accuracy of a model on the test split of a data set."""
+    import training
+    from export.prediction import classifier
+
+    load_keras()
+    model = classifier(file)
+    preprocessing = model.known_preprocessing
+    metrics = training.evaluate(
+        model.logits,
+        training.load_data(data, data_dir, image_size=preprocessing.size[0]),
+        preprocessing=preprocessing,
+        labels=model.labels or None,
+    )
+    facts = [
+        ("model", model.name),
+        ("accuracy", _accuracy(metrics.accuracy, metrics.interval)),
+        ("images", f"{metrics.count:,}"),
+        ("loss", f"{metrics.loss:.4f}"),
+        *((f"  {name}", _percent(share)) for name, share in metrics.per_class.items()),
+    ]
+    finish(metrics.to_dict(), lambda console: console.print(rows(facts)), as_json=as_json)
+
+
+def _interval(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """Read the interval that a card tells."""
+    return metrics["test_accuracy_low"], metrics["test_accuracy_high"]
+
+
+def _accuracy(share: float, interval: tuple[float, float]) -> str:
+    """Write an accuracy with its interval."""
+    low, high = interval
+    return f"{_percent(share)} (95 % interval {_percent(low)} to {_percent(high)})"
+
+
+def _percent(share: float | None) -> str:
+    """Write a share, which is not there for a class without images."""
+    return "no images" if share is None else f"{100 * share:.2f} %"
