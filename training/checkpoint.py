@@ -31,6 +31,9 @@ class State:
         images: How many images the current epoch has seen.
         loss: The sum of their losses.
         correct: How many of them were classified correctly.
+        timed_images: How many images were trained in ``timed_seconds``: all but those of each
+            process's first step, which also traces and compiles.
+        timed_seconds: See there.
     """
 
     recipe: dict[str, Any]
@@ -41,6 +44,13 @@ class State:
     images: int = 0
     loss: float = 0.0
     correct: float = 0.0
+    timed_images: int = 0
+    timed_seconds: float = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """The rate of the whole training, or 0 before anything was timed."""
+        return self.timed_images / self.timed_seconds if self.timed_seconds else 0.0
 
 
 def exists(folder: Path) -> bool:

@@ -24,27 +24,6 @@ from training.recipe import Recipe
 
 
 @dataclass
-class Pace:
-    """How many images are trained in a second, without each process's first step.
-
-    The first step also traces and compiles, which takes seconds once.
-    """
-
-    images: int = 0
-    seconds: float = 0.0
-
-    def add(self, images: int, seconds: float) -> None:
-        """Count a step."""
-        self.images += images
-        self.seconds += seconds
-
-    @property
-    def per_second(self) -> float:
-        """The rate, or 0 before anything was measured."""
-        return self.images / self.seconds if self.seconds else 0.0
-
-
-@dataclass
 class Loop:
     """What the loop works on.
 
@@ -71,8 +50,7 @@ class Loop:
     schedule: Callable[[int], Any]
 
     def __post_init__(self) -> None:
-        self.pace = Pace()
-        self.epoch_pace = Pace()
+        self._epoch_began = (self.state.timed_images, self.state.timed_seconds)
         self.steps_per_epoch = steps_per_epoch(self.recipe, len(self.train))
         self._first = True
 
@@ -124,8 +102,8 @@ class Loop:
         state.loss += loss * len(images)
         state.correct += accuracy * len(images)
         if not self._first:
-            self.pace.add(len(images), took)
-            self.epoch_pace.add(len(images), took)
+            state.timed_images += len(images)
+            state.timed_seconds += took
         self._first = False
         if not math.isfinite(loss):
             raise DivergenceError(state.step, f"the loss is {loss}")
@@ -136,8 +114,14 @@ class Loop:
             step=state.step,
             loss=state.loss / state.images,
             accuracy=state.correct / state.images,
-            images_per_second=self.epoch_pace.per_second,
+            images_per_second=self._images_per_second(),
         )
+
+    def _images_per_second(self) -> float:
+        """The rate of the current epoch, or 0 before anything was timed."""
+        images, seconds = self._epoch_began
+        passed = self.state.timed_seconds - seconds
+        return (self.state.timed_images - images) / passed if passed else 0.0
 
     def _end_epoch(self, epoch: int) -> None:
         """Measure, add the row of the epoch, and write a checkpoint where it is due."""
@@ -153,11 +137,11 @@ class Loop:
             row |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
         state.seconds += time.perf_counter() - start
         row["learning_rate"] = float(self.schedule(state.step - 1))
-        row["images_per_second"] = round(self.epoch_pace.per_second, 1)
+        row["images_per_second"] = round(self._images_per_second(), 1)
         row["seconds"] = round(state.seconds, 2)
         state.history.append(row)
         state.images, state.loss, state.correct = 0, 0.0, 0.0
-        self.epoch_pace = Pace()
+        self._epoch_began = (state.timed_images, state.timed_seconds)
         if epoch % self.recipe.checkpoint_epochs == 0 or epoch == self.recipe.epochs:
             self.save()
         self.progress.epoch(row)

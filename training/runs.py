@@ -211,9 +211,8 @@ class _Run:
             f"{self.recipe.epochs} epochs of {loop.steps_per_epoch} steps"
         )
         try:
-            complete = loop.run()
-            if complete:
-                return self._end(loop.pace.per_second)
+            if loop.run():
+                return self._end()
         except KeyboardInterrupt as error:
             raise self._interrupted(loop.steps, again) from error
         finally:
@@ -237,7 +236,6 @@ class _Run:
     def _begin(self) -> None:
         """Leave what a run needs to be resumed, before the first step; see at once if one can."""
         if self.folder is not None:
-            checkpoint.remove(self.folder)
             self._save()
             self.recipe.save(self.folder / RECIPE_FILE)
 
@@ -251,7 +249,7 @@ class _Run:
             checkpoint.save(self.folder, self.model, self.state)
             write_text(self.folder / HISTORY_FILE, _to_csv(self.state.history))
 
-    def _end(self, images_per_second: float) -> Result:
+    def _end(self) -> Result:
         """Measure, write the finished run, and take the checkpoint away."""
         measured = evaluate(self.model, self.data)
         # A fresh model carries no optimizer, which would double the file.
@@ -262,13 +260,13 @@ class _Run:
             from zoo import keras_files
 
             digest = sha256(keras_files.save(model, self.folder / MODEL_FILE))
-        card = self._describe(measured, digest, images_per_second)
+        card = self._describe(measured, digest)
         if self.folder is not None:
             card.write(self.folder / CARD_FILE)
             checkpoint.remove(self.folder)
         return Result(model, card, self.state.history, self.folder)
 
-    def _describe(self, measured: Metrics, digest: str, images_per_second: float) -> Card:
+    def _describe(self, measured: Metrics, digest: str) -> Card:
         recipe, data = self.recipe, self.data
         metrics: dict[str, float | int] = {
             "test_accuracy": measured.accuracy,
@@ -278,7 +276,7 @@ class _Run:
             "test_images": measured.count,
             "train_images": len(self.train),
             "train_seconds": round(self.state.seconds, 2),
-            "images_per_second": round(images_per_second, 1),
+            "images_per_second": round(self.state.images_per_second, 1),
             "parameters": self.model.count_params(),
         }
         if self.held is not None:
