@@ -216,7 +216,8 @@ def probes(model: keras.Model) -> Iterator[list[np.ndarray]]:
 def _impulse(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Make all zeros but the first corner, where padding shows."""
     values = np.zeros(shape)
-    values[(slice(None), *[0] * (len(shape) - 2))] = 1.0
+    corner: Any = (slice(None), *[0] * (len(shape) - 2))
+    values[corner] = 1.0
     return values
 
 
@@ -287,8 +288,8 @@ def _source_check(model: keras.Model, folded: Folded) -> Check:
 
 def _identity_check(folded64: keras.Model, shipped: keras.Model) -> Check:
     """Check that the shipped weights are the float64 ones, each rounded once."""
-    wide = {variable.path: np.asarray(variable) for variable in folded64.weights}
-    narrow = {variable.path: np.asarray(variable) for variable in shipped.weights}
+    wide = _weights(folded64)
+    narrow = _weights(shipped)
     wrong = [
         path
         for path in sorted(wide.keys() | narrow.keys())
@@ -300,6 +301,11 @@ def _identity_check(folded64: keras.Model, shipped: keras.Model) -> Check:
     return Check(
         "identity", not wrong, len(wrong), 0, detail + "".join(f"; {p}" for p in wrong[:3])
     )
+
+
+def _weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """Return a model's weights by path."""
+    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
 
 
 def first_difference(original: keras.Model, folded: keras.Model) -> str:

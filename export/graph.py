@@ -68,7 +68,7 @@ class Layer:
             float64, in the variable's shape.
         """
         if name not in self.weights:
-            self.weights[name] = np.asarray(_variables(self.source)[name], dtype=np.float64)
+            self.weights[name] = _array(_variables(self.source)[name]).astype(np.float64)
         return self.weights[name]
 
     @property
@@ -364,6 +364,11 @@ def _variables(layer: Any) -> dict[str, Any]:
     }
 
 
+def _array(variable: Any) -> np.ndarray:
+    """Return a Keras variable's value."""
+    return keras.ops.convert_to_numpy(variable)
+
+
 def build(graph: Graph, dtype: str) -> keras.Model:
     """Build a Keras model from a graph.
 
@@ -375,6 +380,17 @@ def build(graph: Graph, dtype: str) -> keras.Model:
     Returns:
         A new model that shares nothing with the one that was read.
     """
+    policy = keras.config.dtype_policy()
+    # Inputs, and what a layer makes inside itself, take the policy that is in force.
+    keras.config.set_dtype_policy(dtype)
+    try:
+        return _build(graph, dtype)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _build(graph: Graph, dtype: str) -> keras.Model:
+    """Build a Keras model under the policy in force."""
     made: dict[Layer, Any] = {}
     values: dict[Tensor, Any] = {}
     for call in graph.calls:
@@ -421,7 +437,7 @@ def _set_weights(layer: Layer, keras_layer: Any) -> None:
     """Give a new Keras layer the weights that were changed, and else those that were read."""
     given = _variables(layer.source) if layer.source is not None else {}
     for name, variable in _variables(keras_layer).items():
-        value = layer.weights[name] if name in layer.weights else np.asarray(given[name])
+        value = layer.weights[name] if name in layer.weights else _array(given[name])
         variable.assign(value)
 
 

@@ -1,0 +1,141 @@
+"""A certificate holds for a sound fold, fails for any other, and says which part is wrong."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import export
+import zoo
+from export import certificate, folding
+
+from .models import resnet
+
+MIXED = ("mixed_bfloat16", "mixed_float16")
+
+
+@pytest.mark.parametrize("placement", ["before_activation", "after_activation", "pre_activation"])
+def test_a_sound_fold_is_certified(placement):
+    model = resnet(placement=placement)
+    folded = export.fold(model, certify=True)
+    result = export.certify(model, folded)
+    assert result.ok, result.why()
+    assert 0 < result.original_error < 1e-5
+    assert result.drift == 0
+    assert result.first_difference == ""
+    assert result.to_dict()["ok"] is True
+
+
+@pytest.mark.parametrize("policy", MIXED)
+def test_what_leaving_mixed_precision_changes_is_told_apart(policy):
+    keras.config.set_dtype_policy(policy)
+    model = resnet()
+    result = export.certify(model, export.fold(model))
+    assert result.ok, result.why()
+    # 8 and 11 bits of precision against float32's 24.
+    assert result.drift > 100 * result.folded_error
+
+
+def failed(result: export.Certificate) -> list[str]:
+    return [check.name for check in result.failed]
+
+
+def test_a_weight_moved_after_the_fold_is_found():
+    model = resnet()
+    folded = export.fold(model)
+    kernel = folded.model.get_layer("stage2_block1_1_conv").kernel
+    moved = keras.ops.convert_to_numpy(kernel).copy()
+    moved[0, 0, 0, 0] = np.nextafter(moved[0, 0, 0, 0], np.float32(np.inf))
+    kernel.assign(moved)
+    result = export.certify(model, folded)
+    assert failed(result) == ["identity"]
+    assert "stage2_block1_1_conv/kernel" in result.why()
+
+
+def test_a_model_changed_since_is_found():
+    model = resnet()
+    folded = export.fold(model)
+    model.get_layer("stem_norm").gamma.assign(np.ones(8))
+    assert "source" in failed(export.certify(model, folded))
+
+
+def test_wrong_algebra_is_found_and_the_layer_named(monkeypatch):
+    """The classic mistake: a constant bias where 'same' padding asks for a map."""
+    x = image = keras.Input((6, 6, 2), name="image")
+    for number in range(3):
+        x = layers.Conv2D(4, 3, padding="same", name=f"conv{number}")(x)
+        x = layers.ReLU(name=f"relu{number}")(x)
+        if number == 1:
+            x = layers.BatchNormalization(beta_initializer="ones", name="norm")(x)
+    model = keras.Model(image, x)
+    monkeypatch.setattr(
+        "export.rules.kernels._added", lambda call, affine, taps: taps.sum(axis=(0, 1))
+    )
+    folded = export.fold(model)
+    result = export.certify(model, folded)
+    assert failed(result) == ["algebra in float64", "rounding in float32"]
+    assert result.first_difference == "conv2"
+    with pytest.raises(certificate.CertificateError, match="not certified: algebra in float64"):
+        export.fold(model, certify=True)
+
+
+def test_bad_rounding_is_found(monkeypatch):
+    """Folding in float16 is right algebra once rounded; only the errors' sizes tell."""
+    model = resnet()
+    folded = export.fold(model)
+    for weight in folded.model.weights:
+        weight.assign(keras.ops.convert_to_numpy(weight).astype("float16"))
+    result = export.certify(model, folded)
+    assert failed(result) == ["identity", "rounding in float32"]
+
+
+def test_a_broken_model_is_never_certified():
+    model = resnet()
+    model.get_layer("stem_norm").moving_variance.assign(np.full(8, np.nan))
+    result = export.certify(model, export.fold(model))
+    assert "algebra in float64" in failed(result)
+    assert result.algebra == float("inf")
+
+
+def test_free_sizes_are_tried_at_several():
+    x = image = keras.Input((None, None, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(x))
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
+    sizes = {inputs[0].shape[1] for inputs in certificate.probes(model)}
+    assert sizes == set(certificate.FREE_SIZES)
+    assert export.certify(model, export.fold(model)).ok
+
+
+def test_a_model_that_fits_no_size_is_told():
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, layers.Conv2D(1, 300)(image))
+    with pytest.raises(zoo.InputError, match="takes none of"):
+        export.certify(model, export.fold(model))
+
+
+def test_the_report_of_another_fold_is_not_enough():
+    model = resnet()
+    folded = export.fold(model)
+    report = dataclasses.replace(folded.report, source_sha256="0" * 64)
+    other = folding.Folded(folded.model, report)
+    assert failed(export.certify(model, other)) == ["source"]
+
+
+def test_an_empty_verdict_is_not_good():
+    assert not export.Verdict(()).ok
+
+
+@pytest.mark.parametrize(
+    ("values", "reference", "difference"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], 0.0),
+        ([1.0, 2.5], [1.0, 2.0], 0.25),
+        ([0.5], [0.0], 0.5),
+        ([np.nan], [1.0], np.inf),
+        ([1.0], [np.inf], np.inf),
+    ],
+)
+def test_relative_difference(values, reference, difference):
+    assert certificate.relative_difference(np.array(values), np.array(reference)) == difference

@@ -1,0 +1,165 @@
+"""Every model of the registry, over every kind and placement of normalization."""
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from zoo import blocks, registry
+from zoo.norm import KINDS, PLACEMENTS
+
+# He et al. 2016, table 6 (rounded there); ResNet-20's exact count is that of option A.
+PARAMETERS = {
+    "resnet20": 269_722,
+    "resnet32": 464_154,
+    "resnet44": 658_586,
+    "resnet56": 853_018,
+    "resnet110": 1_727_962,
+}
+
+
+def trainable(model: keras.Model) -> int:
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def test_every_model_has_a_known_number_of_parameters():
+    assert zoo.list_models() == sorted(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_parameters(name):
+    assert trainable(zoo.create_model(name)) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_input_output_and_entry(name):
+    model = zoo.create_model(name)
+    entry = registry.entry(name)
+    assert [tensor.name for tensor in model.inputs] == ["image"]
+    assert model.output_names == ["logits"]
+    assert model.input_shape[1:] == entry.input_shape
+    assert model.output_shape == (None, entry.num_classes)
+    assert "https://" in entry.paper
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_and_placement_builds_and_learns_no_useless_bias(kind, placement):
+    norm = zoo.Norm(kind, placement=placement)
+    model = zoo.create_model("resnet20", norm=norm, input_shape=(8, 8, 3), width=0.5)
+    assert model(np.zeros((2, 8, 8, 3), "float32")).shape == (2, 10)
+    norms = [layer for layer in model.layers if layer.name.endswith("norm")]
+    assert len(norms) == (0 if kind == "none" else 19)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            followed = layer.output._keras_history.operation._outbound_nodes[0].operation
+            undone = followed in norms and kind not in ("rms", "none")
+            assert not (undone and layer.use_bias), f"{layer.name}: the norm undoes its bias"
+
+
+def order(model: keras.Model) -> list[str]:
+    """The classes of the first residual block's layers, as they run."""
+    kept = ("Conv2D", "BatchNormalization", "Activation", "Add")
+    return [
+        type(layer).__name__
+        for layer in model.layers
+        if layer.name.startswith("stage1_block1") and type(layer).__name__ in kept
+    ]
+
+
+def test_placement_is_the_order_of_the_papers():
+    orders = {
+        placement: order(zoo.create_model("resnet20", norm=zoo.Norm(placement=placement)))
+        for placement in PLACEMENTS
+    }
+    conv, norm, act = "Conv2D", "BatchNormalization", "Activation"
+    assert orders["before_activation"] == [conv, norm, act, conv, norm, "Add", act]
+    assert orders["after_activation"] == [conv, act, norm, conv, norm, "Add", act]
+    assert orders["pre_activation"] == [norm, act, conv, norm, act, conv, "Add"]
+
+
+def test_a_strided_convolution_is_padded_symmetrically():
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, blocks.conv(image, 1, 3, stride=2, name="c"))
+    model.get_layer("c").set_weights([np.ones((3, 3, 1, 1))])
+    values = np.asarray(model(np.ones((1, 8, 8, 1), "float32")))[0, :, :, 0]
+    # The first window lies over the zeros at the top and left; the last one over none.
+    assert values[0, 0] == 4
+    assert values[0, 1] == 6
+    assert values[-1, -1] == 9
+
+
+def test_option_a_takes_every_second_pixel_and_adds_zero_channels():
+    image = keras.Input((4, 4, 2))
+    model = keras.Model(image, blocks.shortcut_pad(image, 6, stride=2, name="s"))
+    x = np.random.default_rng(0).normal(size=(1, 4, 4, 2)).astype("float32")
+    values = np.asarray(model(x))
+    np.testing.assert_array_equal(values[..., 2:4], x[:, ::2, ::2])
+    assert not values[..., :2].any()
+    assert not values[..., 4:].any()
+    assert not model.weights
+
+
+def test_width_dropout_top_and_features():
+    wide = zoo.create_model("resnet20", width=1.5, dropout=0.3)
+    assert wide.get_layer("stem_conv").filters == 24
+    assert wide.get_layer("dropout").rate == 0.3
+    assert zoo.create_model("resnet20", include_top=False).output_shape == (None, 8, 8, 64)
+    features = zoo.create_model("resnet20", features_only=True, input_shape=(None, None, 3))
+    assert {name: tensor.shape[-1] for name, tensor in features.output.items()} == {
+        "stride_1": 16,
+        "stride_2": 32,
+        "stride_4": 64,
+    }
+
+
+def test_logits_are_float32_under_mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = zoo.create_model("resnet20", input_shape=(8, 8, 3), width=0.5)
+    assert model.get_layer("stem_conv").compute_dtype == "bfloat16"
+    assert model(np.zeros((1, 8, 8, 3), "float32")).dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"name": "resnet21"}, "unknown model 'resnet21'; did you mean resnet"),
+        ({"name": "alexnet"}, "unknown model 'alexnet'; "),
+        ({"name": "resnet20", "width": 0}, "Options.width: input should be greater than 0"),
+        ({"name": "resnet20", "dropout": 1}, "Options.dropout: input should be less than 1"),
+        ({"name": "resnet20", "num_classes": 0}, "Options.num_classes"),
+        ({"name": "resnet20", "input_shape": (0, 8, 3)}, "Options.input_shape"),
+        ({"name": "resnet20", "input_shape": (8, 8)}, "Options.input_shape"),
+        ({"name": "resnet20", "norm": "bath"}, "unknown kind 'bath'; did you mean batch"),
+    ],
+)
+def test_a_wrong_argument_is_told_in_one_line(arguments, told):
+    with pytest.raises(zoo.InputError) as caught:
+        zoo.create_model(**arguments)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_list_models_takes_a_pattern():
+    assert zoo.list_models("*11*") == ["resnet110"]
+    assert zoo.list_models("vgg*") == []
+
+
+def test_a_users_model_joins_the_registry_and_may_not_take_a_name(monkeypatch):
+    monkeypatch.setattr(registry, "_MODELS", dict(registry.entries()))
+
+    @zoo.register_model(input_shape=(16, 16, 1), num_classes=3, paper="none", min_size=8)
+    def tiny(options):
+        image = blocks.image(options)
+        x = blocks.conv_norm_act(image, 8, 3, norm=options.norm, name="stem")
+        return blocks.model(options, image, {1: x}, name="tiny")
+
+    assert zoo.create_model("tiny", norm="layer").output_shape == (None, 3)
+    with pytest.raises(zoo.InputError, match="at least 8x8 pixels; received"):
+        zoo.create_model("tiny", input_shape=(4, 16, 1))
+
+    def resnet20(options):
+        return tiny(options)
+
+    with pytest.raises(zoo.InputError, match="a model named 'resnet20' is registered already"):
+        zoo.register_model(input_shape=(8, 8, 1), num_classes=2, paper="none")(resnet20)

@@ -1,0 +1,134 @@
+"""Cards and weights by name."""
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from zoo import cards, files, keras_files, pretrained
+
+
+def a_card(model: keras.Model, path, **changes) -> zoo.Card:
+    values = {
+        "name": "resnet20.test",
+        "arch": "resnet20",
+        "input_shape": (8, 8, 3),
+        "num_classes": 10,
+        "norm": zoo.Norm("batch", epsilon=1e-3),
+        "dropout": 0.0,
+        "width": 0.5,
+        "preprocessing": zoo.Preprocessing(size=(8, 8), mean=(0.5,) * 3, std=(0.25,) * 3),
+        "labels": tuple("0123456789"),
+        "dataset": "digits",
+        "precision": "float32",
+        "metrics": {"test_accuracy": 0.5},
+        "recipe": {"epochs": 1},
+        "sha256": files.sha256(path),
+        "versions": {"keras": keras.__version__},
+    }
+    return zoo.Card(**{**values, **changes})
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A folder of weights, found through the environment; and the model that was saved there."""
+    model = zoo.create_model(
+        "resnet20", input_shape=(8, 8, 3), width=0.5, norm=zoo.Norm(epsilon=1e-3)
+    )
+    for variable in model.weights:
+        variable.assign(np.random.default_rng(0).uniform(0.5, 1, variable.shape))
+    folder = tmp_path / "resnet20.test"
+    folder.mkdir()
+    path = keras_files.save(model, folder / cards.MODEL_FILE)
+    a_card(model, path).write(folder / cards.CARD_FILE)
+    monkeypatch.setenv(pretrained.FOLDERS_VARIABLE, str(tmp_path))
+    return folder, model
+
+
+def test_a_card_comes_back_as_it_was(weights):
+    folder, _ = weights
+    card = zoo.card("resnet20.test")
+    assert card == cards.Card.read(folder / cards.CARD_FILE)
+    assert card.preprocessing.std == (0.25, 0.25, 0.25)
+    assert "resnet20.test" in zoo.list_models(pretrained=True)
+    with pytest.raises(ValueError, match="frozen"):
+        card.metrics = {}
+
+
+def test_load_model_gives_the_saved_weights(weights):
+    _, model = weights
+    loaded = zoo.load_model("resnet20.test")
+    x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype("float32")
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert loaded.get_layer("stem_norm").epsilon == 1e-3
+
+
+def test_another_number_of_classes_gets_a_new_head_and_the_old_body(weights):
+    _, model = weights
+    loaded = zoo.load_model("resnet20.test", num_classes=3)
+    assert loaded.output_shape == (None, 3)
+    old = model.get_layer("stem_conv").get_weights()[0]
+    np.testing.assert_array_equal(loaded.get_layer("stem_conv").get_weights()[0], old)
+
+
+def test_the_body_alone(weights):
+    assert zoo.load_model("resnet20.test", include_top=False).output_shape == (None, 2, 2, 32)
+
+
+@pytest.mark.parametrize("overrides", [{"width": 1.0}, {"norm": "group"}])
+def test_an_override_that_the_weights_do_not_fit_is_refused(weights, overrides):
+    with pytest.raises(zoo.InputError, match="do not fit layer"):
+        zoo.load_model("resnet20.test", **overrides)
+
+
+def test_a_changed_byte_is_refused_before_keras_reads_it(weights):
+    folder, _ = weights
+    path = folder / cards.MODEL_FILE
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(zoo.InputError, match="damaged or was exchanged"):
+        zoo.load_model("resnet20.test")
+
+
+def test_unknown_weights_and_missing_files(weights):
+    folder, _ = weights
+    with pytest.raises(zoo.InputError, match=r"no weights named 'resnet20.tset'; did you mean"):
+        zoo.load_model("resnet20.tset")
+    (folder / cards.MODEL_FILE).unlink()
+    with pytest.raises(zoo.InputError, match=r"the weight file .* is missing"):
+        zoo.load_model("resnet20.test")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"name": "a.b"}', '{"nmae": 1}'])
+def test_a_damaged_card_is_told_in_one_line(tmp_path, content):
+    path = tmp_path / "card.json"
+    path.write_text(content)
+    with pytest.raises(zoo.InputError, match="is not a card") as caught:
+        cards.Card.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_preprocessing_is_scale_then_mean_then_std():
+    preprocessing = zoo.Preprocessing(size=(2, 2), mean=(0.5, 0, 0), std=(0.5, 1, 2))
+    image = np.full((1, 2, 2, 3), 255, np.uint8)
+    np.testing.assert_allclose(preprocessing(image)[0, 0, 0], [1, 1, 0.5], rtol=1e-6)
+    with pytest.raises(zoo.InputError, match=r"received float64 of shape \(1, 2, 2, 3\)"):
+        preprocessing(image.astype(float))
+    with pytest.raises(zoo.InputError, match="received uint8 of shape"):
+        preprocessing(image[..., :1])
+    with pytest.raises(zoo.InputError, match="one value per channel"):
+        zoo.Preprocessing(size=(2, 2), mean=(0.0,))
+
+
+def test_reading_an_image_file(tmp_path):
+    import PIL.Image
+
+    PIL.Image.new("L", (9, 5), 200).save(tmp_path / "grey.png")
+    preprocessing = zoo.Preprocessing(size=(4, 6))
+    assert preprocessing.read(tmp_path / "grey.png").shape == (4, 6, 3)
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(zoo.InputError, match="is not an image"):
+        preprocessing.read(tmp_path / "text.png")
+    with pytest.raises(zoo.InputError, match="there is no file"):
+        preprocessing.read(tmp_path / "none.png")
