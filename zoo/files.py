@@ -120,6 +120,8 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             beside.replace(path)
             if old is not None:
                 shutil.rmtree(old)
+        except InputError as error:  # of a file in it: tell the name that a person knows
+            raise InputError(str(error).replace(str(beside), str(path))) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 

@@ -168,7 +168,7 @@ def test_a_failed_check_leaves_the_older_bundle_and_nothing_else(tmp_path, monke
     before = {path.name: sha256(path) for path in out.iterdir()}
     bad = Verdict((Check("random inputs, batch 7", False, 0.5, 1e-6), Check("opset", True, 17, 17)))
     monkeypatch.setattr("export.validation.validate", lambda *_args, **_options: bad)
-    with pytest.raises(ExportError, match="random inputs, batch 7: measured 0.5") as raised:
+    with pytest.raises(ExportError, match=r"random inputs, batch 7: measured 0\.5") as raised:
         export.bundle(make_model(), out)
     assert raised.value.failed == bad.failed
     assert {path.name: sha256(path) for path in out.iterdir()} == before
@@ -225,7 +225,7 @@ def test_a_source_is_a_name_a_file_or_a_model(trained, monkeypatch):
     model = make_model()
     assert source(model).model is model
     assert source(source(model)).name == "tiny"
-    with pytest.raises(zoo.InputError, match="no weights named 'tiny.tset'; did you mean"):
+    with pytest.raises(zoo.InputError, match=r"no weights named 'tiny\.tset'; did you mean"):
         source("tiny.tset")
 
 

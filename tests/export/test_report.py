@@ -45,7 +45,7 @@ def make_report(*, ok: bool = True, **changes) -> Report:
                     "reason": HOSTILE,
                     "max_scale": -1.0,
                 },
-            ]
+            ],
         },
         "certificate": Verdict((Check("float64 difference", True, 1e-15, 1e-12),)),
         "validation": Verdict((Check("parity", ok, 4e-7, 9e-7, "batch 7"),)),

@@ -50,7 +50,9 @@ def demonstrate(out: Path, progress: Callable[[str, float | None], None]) -> Pat
     from export.sources import source
     from training import checkpoint
     from zoo.cards import MODEL_FILE
+    from zoo.files import check_writable
 
+    check_writable(out / MODEL_FILE)
     recipe = training.Recipe.load(RECIPE)
     if training.finished(out, recipe) is None:
         for name in FILES:  # they speak of a model that is about to be replaced
