@@ -33,7 +33,7 @@ def fingerprint(model: "keras.Model") -> str:
     import numpy as np
 
     digest = hashlib.sha256()
-    name = _canonical(model.name, type(model).__name__)
+    name = made_up(model.name, type(model)) or model.name
     graph = {"class": type(model).__name__, "name": name, "config": _graph(model.get_config())}
     digest.update(json.dumps(graph, sort_keys=True, default=str).encode())
     for weight in model.weights:
@@ -62,7 +62,7 @@ def _layer(layer: dict[str, Any], positions: dict[str, int]) -> dict[str, Any]:
     inner = _graph(config) if "layers" in config else _settings(config, positions)
     return {
         "class": layer.get("registered_name") or layer["class_name"],
-        "name": _canonical(config["name"], layer["class_name"]),
+        "name": made_up(config["name"], layer["class_name"]) or config["name"],
         "config": {key: value for key, value in inner.items() if key != "name"},
         "inbound": _settings(layer.get("inbound_nodes"), positions),
     }
@@ -94,8 +94,17 @@ def _told_by_position(value: Any, positions: dict[str, int]) -> Any:
     return positions.get(value, value) if isinstance(value, str) else value
 
 
-def _canonical(name: str, class_name: str) -> str:
-    """Return the class for a name that Keras made up of it, and any other name as it is."""
+def made_up(name: str, cls: type | str) -> str | None:
+    """Tell a name that Keras made up, such as ``conv2d_7``, from one that a person gave.
+
+    Args:
+        name: A layer's or model's name.
+        cls: Its class, or the class's name.
+
+    Returns:
+        The name without its number; None for a name of another kind.
+    """
     base = re.sub(r"_\d+$", "", name)
-    made_up = base.replace("_", "").lower() == class_name.replace("_", "").lower()
-    return class_name if made_up else name
+    class_name = cls if isinstance(cls, str) else cls.__name__
+    same = base.replace("_", "").lower() == class_name.replace("_", "").lower()
+    return base if same else None

@@ -1,0 +1,175 @@
+"""Keras to an ONNX graph by way of TensorFlow and tf2onnx, with its failures told."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from export.errors import ExportError
+from export.fingerprint import made_up
+from export.subject import unique
+
+if TYPE_CHECKING:
+    import keras
+    import onnx
+
+# What tf2onnx 1.17 converts to: it rejects 19 and later, and 13 is the first opset that has what
+# quantization per channel needs.
+OPSETS = range(13, 19)
+
+# While a model is traced its layers go by these names. TensorFlow numbers the scopes that repeat,
+# as every layer's does, so a name of ours has to be told from such a number.
+_MARK = re.compile(r"(?:^|/)layer\.(\d+)(?:_\d+)?(?=[/:]|$)")
+
+# What the converter raises when it meets something that it was not written for.
+_CONVERTER_ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    AssertionError,
+)
+
+
+def convert(
+    model: "keras.Model",
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    *,
+    opset: int,
+    nchw: bool,
+) -> "onnx.ModelProto":
+    """Convert a model as tf2onnx does, with its layers told by marks that `layer_of` reads.
+
+    Args:
+        model: A float32 model of our own, from `export.rebuild`.
+        inputs: The inputs' names in the file.
+        outputs: The outputs' names in the file.
+        opset: The ONNX opset.
+        nchw: Whether the inputs take (batch, channels, height, width).
+
+    Returns:
+        What the converter made, not yet tidied nor checked.
+
+    Raises:
+        ExportError: The converter raised, or logged an error and carried on.
+    """
+    import tensorflow as tf
+    import tf2onnx
+
+    signature = [
+        tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+        for tensor, name in zip(model.inputs, inputs, strict=True)
+    ]
+
+    @tf.function(autograph=False)
+    def traced(*tensors: Any) -> dict[str, Any]:
+        result = model(tf.nest.pack_sequence_as(model.input, tensors), training=False)
+        return dict(zip(outputs, tf.nest.flatten(result), strict=True))
+
+    with _layers_marked(model) as names, _calls_inlined():
+        traced.get_concrete_function(*signature)  # an error in here is the model's own
+        with _converter_log() as log:
+            try:
+                proto, _ = tf2onnx.convert.from_function(
+                    traced,
+                    input_signature=signature,
+                    opset=opset,
+                    inputs_as_nchw=list(inputs) if nchw else None,
+                )
+            except (*_CONVERTER_ERRORS, tf.errors.OpError) as error:
+                log.append(str(error) or type(error).__name__)
+    if log:
+        raise ExportError(_told(model.name, log[0], names))
+    return proto
+
+
+def layer_of(name: str) -> int | None:
+    """Read a layer's position in the model out of the name of a node or tensor of `convert`."""
+    marks = _MARK.findall(name)
+    return int(marks[-1]) if marks else None
+
+
+def labels(model: "keras.Model") -> tuple[str, ...]:
+    """Say what each layer is called in the file.
+
+    Names that Keras made up are numbered anew from the model's first layer on, so that the file
+    does not depend on what else was built in the process.
+
+    Args:
+        model: The model that was converted.
+
+    Returns:
+        One name for each of ``model.layers``, no two of them equal.
+    """
+    return unique(made_up(layer.name, type(layer)) or layer.name for layer in model.layers)
+
+
+def _told(model: str, problem: str, names: tuple[str, ...]) -> str:
+    """Make one line of what the converter said, with the layers' own names."""
+    line = problem.strip().splitlines()[0]
+    mark = layer_of(line)
+    where = f", in layer {names[mark]!r}" if mark is not None else ""
+    line = re.sub(r"\[[^\]]*: (\w+)\]", r"\1", line)
+    return f"tf2onnx cannot convert the model {model!r}{where}: {line}"
+
+
+@contextmanager
+def _layers_marked(model: "keras.Model") -> Iterator[tuple[str, ...]]:
+    """Name each layer by its position for a while; yield the names they have otherwise."""
+    names = tuple(layer.name for layer in model.layers)
+    try:
+        for position, layer in enumerate(model.layers):
+            layer.name = f"layer.{position}"
+        yield names
+    finally:
+        for layer, name in zip(model.layers, names, strict=True):
+            layer.name = name
+
+
+@contextmanager
+def _calls_inlined() -> Iterator[None]:
+    """Let inner tf.functions be traced as plain Python.
+
+    Keras compiles grouped convolutions with XLA; the converter cannot look into such a call.
+    """
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+class _Collector(logging.Handler):
+    """Keeps the errors' text."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def _converter_log() -> Iterator[list[str]]:
+    """Keep what the converter logs off the screen; yield its errors.
+
+    It logs an operation that it does not know as an error, writes the operation into the file as
+    it is, and reports success.
+    """
+    logger = logging.getLogger("tf2onnx")
+    collector = _Collector()
+    before = logger.propagate
+    logger.addHandler(collector)
+    logger.propagate = False
+    try:
+        yield collector.lines
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = before

@@ -1,0 +1,200 @@
+"""From a Keras model to one ONNX file that is known to run and to compute the same."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export import onnx_checks, onnx_conversion, onnx_graph, onnx_metadata, parity
+from export.errors import ExportError
+from export.onnx_runtime import Session
+from export.probes import random_inputs
+from export.subject import Subject, subject
+from zoo.errors import InputError
+from zoo.files import replacing
+
+if TYPE_CHECKING:
+    import keras
+    import onnx
+
+    from export.folding import Folded
+    from zoo.preprocessing import Preprocessing
+
+LAYOUTS = ("NHWC", "NCHW")
+
+# The batch on which every export is compared with Keras. It is small, a gate against wrong files,
+# which are off by orders of magnitude: `export.validate` judges rounding, on many more inputs.
+_BATCH = 8
+_GATE = 10.0
+
+
+def to_onnx(
+    model: "keras.Model | Folded",
+    path: str | os.PathLike[str],
+    *,
+    opset: int = 17,
+    preprocessing: "Preprocessing | Mapping[str, Any] | None" = None,
+    labels: Sequence[str] | None = None,
+    layout: str = "NHWC",
+    probabilities: bool = False,
+) -> Path:
+    """Write a model as one ONNX file in float32.
+
+    The file has one input ``image`` and one output ``logits``, with a symbolic ``batch``; a model
+    with several inputs or outputs keeps Keras' names for them. Equal models make equal bytes. What
+    is written has been checked, loaded and run in onnxruntime, and compared with Keras; a file that
+    fails any of this never gets the final name.
+
+    Args:
+        model: A functional or Sequential model under any dtype policy, or what `export.fold`
+            returns.
+        path: The file; its name must end in ``.onnx``.
+        opset: The ONNX opset, 13 to 18. 17 makes the best graphs; 18 leaves a Transpose more.
+        preprocessing: What makes the input of an image, for the file's metadata.
+        labels: The classes' names in the order of the logits, for the file's metadata.
+        layout: What the input takes: ``NHWC``, (batch, height, width, channels) as in Keras, or
+            ``NCHW``. Outputs keep Keras' layout.
+        probabilities: Whether a softmax of the logits is a second output, ``probabilities``.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: An argument is not accepted, or the place cannot be written or is full.
+        ExportError: The model cannot be converted, or what was made of it is wrong.
+
+    Example:
+        >>> export.to_onnx(export.fold(model), "resnet20.onnx", labels=card.labels)
+    """
+    path = Path(path)
+    _check_arguments(path, opset, layout)
+    given = subject(model)
+    labels = onnx_metadata.checked_labels(labels, given.model.outputs[0].shape)
+    preprocessing = _checked_preprocessing(preprocessing, given)
+    _check_images(given, layout=layout, probabilities=probabilities)
+    reference = parity.Reference.of(given.model, probabilities=probabilities)
+    with replacing(path) as beside:
+        proto, kept = _converted(
+            given, reference.single, opset=opset, nchw=layout == "NCHW", probabilities=probabilities
+        )
+        onnx_metadata.write_metadata(
+            proto,
+            preprocessing=preprocessing,
+            labels=labels,
+            layout=layout,
+            sha256=given.sha256,
+            kept=kept,
+        )
+        _require_right(proto, given, reference, nchw=layout == "NCHW")
+        beside.write_bytes(proto.SerializeToString(deterministic=True))
+    return path
+
+
+def _check_arguments(path: Path, opset: int, layout: str) -> None:
+    """Refuse what can be refused before looking at the model."""
+    if path.suffix != ".onnx":
+        raise InputError(f"path: accepted is a file name that ends in .onnx; received {path}")
+    accepted = onnx_conversion.OPSETS
+    if isinstance(opset, bool) or not isinstance(opset, int) or opset not in accepted:
+        raise InputError(
+            f"opset: accepted are {accepted[0]} to {accepted[-1]}, the ones that tf2onnx converts "
+            f"to; received {opset!r}"
+        )
+    if layout not in LAYOUTS:
+        raise InputError(f"layout: accepted are {' and '.join(LAYOUTS)}; received {layout!r}")
+
+
+def _checked_preprocessing(
+    preprocessing: "Preprocessing | Mapping[str, Any] | None", given: Subject
+) -> "Preprocessing | None":
+    """Return the preprocessing; refuse one that makes images of another shape."""
+    from zoo.preprocessing import Preprocessing
+
+    if preprocessing is None:
+        return None
+    if isinstance(preprocessing, Mapping):
+        preprocessing = Preprocessing(**preprocessing)
+    if not isinstance(preprocessing, Preprocessing):
+        raise InputError(
+            "preprocessing: accepted is a zoo.preprocessing.Preprocessing or a mapping of its "
+            f"values; received {preprocessing!r}"
+        )
+    shape = tuple(given.model.inputs[0].shape[1:])
+    made = (*preprocessing.size, preprocessing.channels)
+    fits = len(shape) == len(made) and all(
+        wanted in (None, size) for wanted, size in zip(shape, made, strict=True)
+    )
+    if not fits:
+        raise InputError(
+            f"preprocessing: accepted is one for the model's input {shape}; received one that "
+            f"makes {made}"
+        )
+    return preprocessing
+
+
+def _check_images(given: Subject, *, layout: str, probabilities: bool) -> None:
+    """Refuse options that the model's inputs and outputs do not allow."""
+    if layout == "NCHW" and any(len(tensor.shape) != 4 for tensor in given.model.inputs):
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given.model.inputs)
+        raise InputError(
+            "layout: NCHW is for models whose inputs are all (batch, height, width, channels); "
+            f"received inputs {shapes}"
+        )
+    if not probabilities:
+        return
+    if len(given.model.outputs) != 1:
+        raise InputError(
+            "probabilities: accepted are models with one output; received one with "
+            f"{len(given.model.outputs)}"
+        )
+    last = given.model.outputs[0]._keras_history.operation
+    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
+    if activation in ("softmax", "sigmoid"):
+        raise InputError(
+            f"probabilities: accepted are models that end in logits; the layer {last.name!r} "
+            f"applies a {activation} already"
+        )
+
+
+def _converted(
+    given: Subject, single: "keras.Model", *, opset: int, nchw: bool, probabilities: bool
+) -> tuple["onnx.ModelProto", list[tuple[str, str]]]:
+    """Convert and tidy; return the kept BatchNorms too, by their names in the file."""
+    raw = onnx_conversion.convert(single, given.inputs, given.outputs, opset=opset, nchw=nchw)
+    names = onnx_conversion.labels(single)
+    proto = onnx_graph.tidy(
+        raw,
+        names,
+        onnx_graph.shapes_of(given.inputs, single.inputs, nchw=nchw),
+        onnx_graph.shapes_of(given.outputs, single.outputs),
+    )
+    if probabilities:
+        onnx_graph.add_probabilities(proto)
+    in_file = dict(zip((layer.name for layer in single.layers), names, strict=True))
+    return proto, [(in_file.get(layer, layer), reason) for layer, reason in given.kept]
+
+
+def _require_right(
+    proto: "onnx.ModelProto", given: Subject, reference: parity.Reference, *, nchw: bool
+) -> None:
+    """Raise unless the file is valid, runs at every level and computes what Keras computes."""
+    from export.divergence import first_divergence
+
+    name = given.model.name
+    for check in onnx_checks.structure(proto, given, onnx_metadata.metadata_of(proto)):
+        if not check.ok:
+            raise ExportError(
+                f"the ONNX file of {name!r} would be wrong: {check.name}: {check.measured}, "
+                f"accepted is {check.limit}. {check.detail}".strip()
+            )
+    inputs = random_inputs(given.model, _BATCH)
+    answer = reference.answer(inputs)
+    limit = _GATE * parity.limit_for(answer.own_error)
+    for level in ("off", "all"):
+        error = parity.worst_error(Session(proto, level=level, nchw=nchw).run(inputs), answer.exact)
+        if not error <= limit:
+            where = first_divergence(proto, reference, inputs, nchw=nchw)
+            raise ExportError(
+                f"the ONNX file of {name!r} would differ from Keras by {error:.1e} of the largest "
+                f"output (accepted: {limit:.1e}; optimisations: {level}); {where}"
+            )

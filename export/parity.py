@@ -1,0 +1,167 @@
+"""How near a computation is to the exact one, judged by how near the original itself is.
+
+The error of a batch is max |value - reference| / max |reference|, over all images and numbers of
+one output; the reference is the model computed in float64. float32 rounds differently in each order
+of summation, so a file is not asked to equal Keras: its error may be twice the largest that the
+original itself makes in float32, plus a few units in the last place. The original's own error is
+the largest over all batches; where a model normalizes by the data itself, over a few runs that
+round otherwise too (see `export.rounding`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+# float32 stores no number better than to 2^-24 of it, and a shallow model's own error may by luck
+# be that of one rounding or none; four units in the last place (2^-23) leave room for the last few
+# sums being done in another order.
+FLOOR = 4 * 2.0**-23
+FACTOR = 2.0
+_NOISY_RUNS = 2  # besides the plain one
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model makes of one batch.
+
+    Args:
+        exact: Each output in float64.
+        single: Each output in float32, as the original computes it.
+        own_error: The original's own float32 error, of the worst output and run.
+    """
+
+    exact: list[np.ndarray]
+    single: list[np.ndarray]
+    own_error: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model in float64 and in float32, from the same weights.
+
+    Args:
+        exact: The model in float64.
+        single: The model in float32.
+        noisy: The model in float32, rounded a little otherwise at each call; None for a model
+            whose one float32 run tells its error.
+        probabilities: Whether a softmax of the only output is a second output.
+    """
+
+    exact: "keras.Model"
+    single: "keras.Model"
+    noisy: "keras.Model | None" = None
+    probabilities: bool = False
+
+    @classmethod
+    def of(cls, model: "keras.Model", *, probabilities: bool = False) -> "Reference":
+        """Build all of them from a model under any dtype policy."""
+        from export.rebuilding import rebuild
+        from export.rounding import noisy
+
+        return cls(rebuild(model, "float64"), rebuild(model), noisy(model), probabilities)
+
+    def answer(self, inputs: Sequence[np.ndarray]) -> Answer:
+        """Compute one batch in both precisions."""
+        exact, single = self.compute_exact(inputs), self.compute_single(inputs)
+        runs = [single]
+        if self.noisy is not None:
+            for _ in range(_NOISY_RUNS):
+                runs.append(self._with_probabilities(compute(self.noisy, inputs)))
+        return Answer(exact, single, max(worst_error(run, exact) for run in runs))
+
+    def compute_exact(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute one batch in float64."""
+        doubled = [
+            array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
+            for array in inputs
+        ]
+        return self._with_probabilities(compute(self.exact, doubled))
+
+    def compute_single(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute one batch in float32."""
+        return self._with_probabilities(compute(self.single, inputs))
+
+    def _with_probabilities(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
+        return [*outputs, softmax(outputs[0])] if self.probabilities else outputs
+
+
+def compute(model: "keras.Model", inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Run a Keras model on one batch, on the CPU: a GPU may round float32 to fewer bits.
+
+    Args:
+        model: The model.
+        inputs: One array for each input.
+
+    Returns:
+        One array for each output.
+    """
+    import keras
+
+    with keras.device("cpu:0"):
+        structure = model.input
+        if not isinstance(structure, dict | list | tuple):
+            result = model(inputs[0], training=False)
+        else:
+            result = model(keras.tree.pack_sequence_as(structure, list(inputs)), training=False)
+        return [keras.ops.convert_to_numpy(tensor) for tensor in keras.tree.flatten(result)]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Compute the softmax over the last axis, in the logits' own precision."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def error(value: np.ndarray, reference: np.ndarray) -> float:
+    """Measure one output of one batch: max |value - reference| / max |reference|.
+
+    Args:
+        value: What was computed.
+        reference: What it should be, in float64.
+
+    Returns:
+        The error; infinite where the shapes differ or a number is not finite.
+    """
+    if value.shape != reference.shape or not np.isfinite(value).all():
+        return float("inf")
+    difference = float(np.abs(value.astype(np.float64) - reference).max(initial=0.0))
+    scale = float(np.abs(reference).max(initial=0.0))
+    return difference / max(scale, float(np.finfo(np.float32).tiny))
+
+
+def worst_error(values: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> float:
+    """Return the largest error over all outputs; infinite where some are missing."""
+    if len(values) != len(references):
+        return float("inf")
+    return max(error(value, ref) for value, ref in zip(values, references, strict=True))
+
+
+def limit_for(own_error: float) -> float:
+    """Return the error that a file may have, given the original's own."""
+    return FACTOR * own_error + FLOOR
+
+
+def flips(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the images, by position, whose largest logit is another one in the two arrays."""
+    return np.flatnonzero(values.argmax(axis=-1) != others.argmax(axis=-1))
+
+
+def is_tie(exact: np.ndarray, first: int, second: int, *, allowed: float) -> bool:
+    """Say whether rounding may exchange two classes of one image.
+
+    Args:
+        exact: The image's logits in float64.
+        first: The class that one computation puts first.
+        second: The class that the other puts first.
+        allowed: The summed absolute errors that the two computations may have on one logit. Either
+            may raise one class and lower the other, so the margin counts against twice the sum.
+
+    Returns:
+        Whether the margin between the two is that small.
+    """
+    return bool(abs(exact[first] - exact[second]) <= 2 * allowed)

@@ -1,0 +1,89 @@
+"""The inputs on which a file is compared with its model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from zoo.preprocessing import Preprocessing
+
+BATCHES = (1, 2, 7, 64)  # one, a pair, an odd number, and one that fills every vector register
+
+# Batch, scale: every batch at the scale that networks are trained on, and a tenth and ten times it.
+_RANDOM = (*((batch, 1.0) for batch in BATCHES), (7, 0.1), (7, 10.0))
+_FREE_SIZE = 64  # pixels, where a model takes images of any size
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One batch.
+
+    Args:
+        kind: ``random``, ``zero``, ``saturated`` or ``real``.
+        name: The kind and how it was made, for a check's detail.
+        inputs: One array for each input of the model.
+    """
+
+    kind: str
+    name: str
+    inputs: list[np.ndarray]
+
+    @property
+    def batch(self) -> int:
+        """How many images it holds."""
+        return len(self.inputs[0])
+
+
+def probes(
+    model: Any, preprocessing: "Preprocessing | None", images: np.ndarray | None
+) -> Iterator[Probe]:
+    """Make the batches, the same for each call.
+
+    Args:
+        model: The Keras model.
+        preprocessing: What makes its input of pixels; without it, saturated inputs are 0 and 255
+            as they are.
+        images: Real images as the model takes them, if there are any.
+
+    Yields:
+        Random, zero and saturated batches of 1, 2, 7 and 64, and real ones where there are any.
+    """
+    for seed, (batch, scale) in enumerate(_RANDOM):
+        inputs = random_inputs(model, batch, seed=seed, scale=scale)
+        yield Probe("random", f"random, scale {scale:g}, batch {batch}", inputs)
+    for batch in BATCHES:
+        zeros = [np.zeros_like(array) for array in random_inputs(model, batch)]
+        yield Probe("zero", f"zero, batch {batch}", zeros)
+    for batch in BATCHES:
+        extremes = [_saturated(array, preprocessing) for array in random_inputs(model, batch)]
+        yield Probe("saturated", f"saturated, batch {batch}", extremes)
+    if images is not None:
+        for batch in BATCHES:
+            chosen = np.linspace(0, len(images) - 1, min(batch, len(images))).astype(int)
+            yield Probe("real", f"real, batch {len(chosen)}", [images[chosen]])
+
+
+def random_inputs(model: Any, batch: int, *, seed: int = 0, scale: float = 1.0) -> list[np.ndarray]:
+    """Draw one array for each input: normal, or 0 to 255 where the model takes integers."""
+    generator = np.random.default_rng(seed)
+    arrays = []
+    for tensor in model.inputs:
+        shape = (batch, *(size or _FREE_SIZE for size in tensor.shape[1:]))
+        dtype = np.dtype(tensor.dtype)
+        if np.issubdtype(dtype, np.integer):
+            arrays.append(generator.integers(0, 256, shape).astype(dtype))
+        else:
+            arrays.append((scale * generator.standard_normal(shape)).astype(np.float32))
+    return arrays
+
+
+def _saturated(values: np.ndarray, preprocessing: "Preprocessing | None") -> np.ndarray:
+    """Make an all-white image, an all-black one, and then images of random extremes."""
+    pixels = np.where(values > np.median(values), np.uint8(255), np.uint8(0))
+    pixels[0] = 255
+    pixels[1:2] = 0
+    if preprocessing is not None and pixels.ndim == 4:
+        return preprocessing(pixels)
+    return pixels.astype(values.dtype)

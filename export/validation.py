@@ -1,0 +1,318 @@
+"""The verdict on an ONNX file: does it compute what the Keras model computes?"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export import onnx_checks, onnx_metadata, parity
+from export.checks import Check, Verdict
+from export.divergence import first_divergence
+from export.errors import ExportError
+from export.onnx_runtime import LEVELS, Session
+from export.probes import Probe, probes
+from export.subject import PROBABILITIES, Subject, subject
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+    import onnx
+
+    from export.folding import Folded
+
+Progress = Callable[[str, int, int], None]
+Data = tuple[np.ndarray, np.ndarray]
+
+_COMPARED = ("off", "all")  # the optimisation levels whose outputs are compared with Keras
+_SPLIT_BATCH = 256
+
+
+def validate(
+    model: "keras.Model | Folded",
+    path: str | os.PathLike[str],
+    *,
+    data: Data | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """Judge whether an ONNX file is sound and computes what a Keras model computes.
+
+    The reference is the model in float64. The file's error may be twice the largest that the model
+    itself makes in float32 on the same inputs; see `export.parity`. Nothing is random: the same
+    model and file give the same verdict.
+
+    Args:
+        model: What the file should compute: the trained model, its folded copy, or what
+            `export.fold` returned.
+        path: The ONNX file.
+        data: The test split, where there is one: images in float32 as the model takes them, and
+            the classes' numbers.
+        progress: Called with what is done, how many steps are done, and how many there are.
+
+    Returns:
+        The verdict. A bad file makes failed checks, never an exception.
+
+    Raises:
+        InputError: The file is missing or is no ONNX model at all, or the model or data cannot be
+            used.
+
+    Example:
+        >>> verdict = export.validate(model, "resnet20.onnx", data=(images, labels))
+        >>> verdict.ok
+        True
+    """
+    given = subject(model)
+    proto = onnx_metadata.load(path)
+    metadata = onnx_metadata.metadata_of(proto, path)
+    if data is not None:
+        _check_data(given, data)
+    checks = onnx_checks.structure(proto, given, metadata)
+    nchw = onnx_checks.is_nchw(proto, given, metadata)
+    sessions, loaded = _load(proto, nchw=nchw)
+    checks += loaded
+    if _comparable(sessions, given):
+        names = sessions["all"].outputs
+        reference = parity.Reference.of(given.model, probabilities=PROBABILITIES in names[1:])
+        run = _Run(proto, reference, sessions, nchw, progress or (lambda what, done, total: None))
+        checks += run.compare(list(probes(given.model, _preprocessing(metadata), _images(data))))
+        if data is not None:
+            checks += run.compare_split(*data)
+    else:
+        checks.append(Check("parity with Keras", False, "not compared", "compared", _WHY_NOT))
+    return Verdict(tuple(checks))
+
+
+_WHY_NOT = "the file cannot be loaded, or its inputs or outputs are not the model's"
+
+
+def _check_data(given: Subject, data: Data) -> None:
+    """Refuse a test split that the model does not take."""
+    images, labels = (np.asarray(part) for part in data)
+    model = given.model
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
+        raise InputError("data: accepted for classifiers, with one input and one output of logits")
+    shape = tuple(model.inputs[0].shape[1:])
+    fits = images.ndim == len(shape) + 1 and all(
+        wanted in (None, size) for wanted, size in zip(shape, images.shape[1:], strict=True)
+    )
+    if not fits or images.dtype != np.float32:
+        raise InputError(
+            f"data: accepted are float32 images of shape (batch, {', '.join(map(str, shape))}); "
+            f"received {images.dtype} of shape {images.shape}"
+        )
+    whole = np.issubdtype(labels.dtype, np.integer)
+    if labels.shape != images.shape[:1] or not len(images) or not whole:
+        raise InputError(
+            f"data: accepted is one whole number for each of the images, of which there are "
+            f"{len(images)}; received {labels.dtype} of shape {labels.shape}"
+        )
+
+
+def _images(data: Data | None) -> np.ndarray | None:
+    """Return the images of a test split, if there is one."""
+    return None if data is None else np.asarray(data[0])
+
+
+def _preprocessing(metadata: dict[str, Any]) -> Any:
+    """Read the preprocessing in the file's metadata, if it is there."""
+    from zoo.preprocessing import Preprocessing
+
+    values = metadata.get("preprocessing")
+    return None if values is None else Preprocessing(**values)
+
+
+def _load(proto: "onnx.ModelProto", *, nchw: bool) -> tuple[dict[str, Session], list[Check]]:
+    """Load the file at every level of optimisation."""
+    sessions, checks = {}, []
+    for level in LEVELS:
+        problem = ""
+        try:
+            sessions[level] = Session(proto, level=level, nchw=nchw)
+        except ExportError as error:
+            problem = str(error)
+        measured = "refused" if problem else "loaded"
+        name = f"loads in onnxruntime, optimisations {level}"
+        checks.append(Check(name, not problem, measured, "loaded", problem))
+    return sessions, checks
+
+
+def _comparable(sessions: dict[str, Session], given: Subject) -> bool:
+    """Say whether the file can be fed as the model is, and answers as it does."""
+    if set(sessions) != set(LEVELS):
+        return False
+    names = sessions["all"].outputs
+    extra = [PROBABILITIES] if len(given.outputs) == 1 else []
+    return tuple(sessions["all"].inputs) == given.inputs and names in (
+        [*given.outputs],
+        [*given.outputs, *extra],
+    )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One batch, computed by all."""
+
+    probe: Probe
+    answer: parity.Answer
+    files: dict[str, list[np.ndarray]]  # by level; a level that failed to run is not there
+
+    def error(self, level: str) -> float:
+        """The file's error against the exact answer."""
+        return parity.worst_error(self.files.get(level, []), self.answer.exact)
+
+    @property
+    def worst(self) -> float:
+        """The file's error at the worse level."""
+        return max(self.error(level) for level in _COMPARED)
+
+
+@dataclass
+class _Run:
+    """A file and its model, side by side."""
+
+    proto: "onnx.ModelProto"
+    reference: parity.Reference
+    sessions: dict[str, Session]
+    nchw: bool
+    progress: Progress
+    own_error: float = field(default=0.0, init=False)
+
+    @property
+    def limit(self) -> float:
+        """What error the file may have."""
+        return parity.limit_for(self.own_error)
+
+    def compare(self, batches: list[Probe]) -> list[Check]:
+        """Compare the file with the model on made-up and real batches."""
+        compared = []
+        for done, probe in enumerate(batches):
+            self.progress(f"comparing: {probe.name}", done, len(batches))
+            compared.append(self._compared(probe))
+        self.progress("comparing", len(batches), len(batches))
+        self.own_error = max(one.answer.own_error for one in compared)
+        checks = []
+        for kind in dict.fromkeys(probe.kind for probe in batches):
+            for batch in dict.fromkeys(p.batch for p in batches if p.kind == kind):
+                same = [c for c in compared if (c.probe.kind, c.probe.batch) == (kind, batch)]
+                checks.append(self._parity(f"{kind} inputs, batch {batch}", same))
+        return [*checks, self._levels(compared), *self._top1(compared)]
+
+    def _compared(self, probe: Probe) -> _Compared:
+        files = {}
+        for level in _COMPARED:
+            try:
+                files[level] = self.sessions[level].run(probe.inputs)
+            except ExportError:
+                continue  # an answer that is missing is infinitely wrong
+        return _Compared(probe, self.reference.answer(probe.inputs), files)
+
+    def _parity(self, name: str, compared: list[_Compared]) -> Check:
+        """Check the file's error on some batches; where it fails, name the layer."""
+        worst = max(compared, key=lambda one: one.worst)
+        detail = (
+            f"of the largest output, against float64; the original's own float32 error is at most "
+            f"{self.own_error:.1e}"
+        )
+        ok = worst.worst <= self.limit
+        if not ok:
+            inputs = worst.probe.inputs
+            where = first_divergence(self.proto, self.reference, inputs, nchw=self.nchw)
+            detail = f"{worst.probe.name}: {where}; {detail}"
+        return Check(name, ok, worst.worst, self.limit, detail)
+
+    def _levels(self, compared: list[_Compared]) -> Check:
+        """Check that optimised and plain graphs agree."""
+        worst = 0.0
+        for one in compared:
+            off, full = (one.files.get(level, []) for level in _COMPARED)
+            exact = [value.astype(np.float64) for value in off]
+            worst = max(worst, parity.worst_error(full, exact) if exact else float("inf"))
+        limit = 2**0.5 * self.limit  # two roundings that know nothing of each other: in squares
+        detail = "largest difference between optimisations off and all, of the largest output"
+        return Check("optimisation levels agree", worst <= limit, worst, limit, detail)
+
+    def _top1(self, compared: list[_Compared]) -> list[Check]:
+        """Check on all batches that only ties change the class."""
+        if not _is_classifier(compared[0].answer.single):
+            return []
+        total = flipped = 0
+        unexplained = []
+        for one in compared:
+            single, exact = one.answer.single[0], one.answer.exact[0]
+            for level in _COMPARED:
+                total += len(single)
+                value = one.files.get(level, [np.full_like(single, np.nan)])[0]
+                for image in parity.flips(single, value):
+                    flipped += 1
+                    if not self._is_tie(exact, image, single, value):
+                        unexplained.append(f"image {image} of {one.probe.name}")
+        detail = f"{total} images, {flipped} with another class, all but these within rounding"
+        if unexplained:
+            detail = f"{detail}: {', '.join(unexplained[:3])}"
+        return [
+            Check("top-1 changes beyond rounding", not unexplained, len(unexplained), 0, detail)
+        ]
+
+    def _is_tie(self, exact: np.ndarray, image: int, single: np.ndarray, value: np.ndarray) -> bool:
+        """Say whether an image's two first classes are nearer than what rounding may do."""
+        scale = float(np.abs(exact).max())
+        return parity.is_tie(
+            exact[image],
+            int(single[image].argmax()),
+            int(value[image].argmax()),
+            allowed=(self.own_error + self.limit) * scale,
+        )
+
+    def compare_split(self, images: np.ndarray, labels: np.ndarray) -> list[Check]:
+        """Compare top-1 and accuracy on the test split; float64 only where the class changes."""
+        right_keras = right_file = flipped = 0
+        unexplained = []
+        for start in range(0, len(images), _SPLIT_BATCH):
+            self.progress("test split", start, len(images))
+            batch = images[start : start + _SPLIT_BATCH]
+            wanted = labels[start : start + _SPLIT_BATCH]
+            single = self.reference.compute_single([batch])[0]
+            try:
+                value = self.sessions["all"].run([batch])[0]
+            except ExportError:
+                value = np.full_like(single, np.nan)
+            right_keras += int((single.argmax(axis=-1) == wanted).sum())
+            right_file += int((value.argmax(axis=-1) == wanted).sum())
+            changed = parity.flips(single, value)
+            flipped += len(changed)
+            if len(changed):
+                exact = self.reference.compute_exact([batch])[0]
+                unexplained += [
+                    str(start + image)
+                    for image in changed
+                    if not self._is_tie(exact, image, single, value)
+                ]
+        self.progress("test split", len(images), len(images))
+        ties = flipped - len(unexplained)
+        detail = f"{len(images)} images, {flipped} with another class, {ties} of them ties"
+        if unexplained:
+            detail = f"{detail}; not a tie: image {', '.join(unexplained[:5])}"
+        difference = abs(right_keras - right_file)
+        return [
+            Check(
+                "top-1 changes on the test split beyond rounding",
+                not unexplained,
+                len(unexplained),
+                0,
+                detail,
+            ),
+            Check(
+                "accuracy on the test split",
+                difference <= ties,
+                right_file / len(images),
+                right_keras / len(images),
+                f"{right_file} right in the file, {right_keras} in Keras, of {len(images)}; ties "
+                f"explain a difference of {ties}",
+            ),
+        ]
+
+
+def _is_classifier(outputs: list[np.ndarray]) -> bool:
+    """Say whether the first output is one row of logits for each image."""
+    return outputs[0].ndim == 2 and outputs[0].shape[1] > 1
