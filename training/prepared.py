@@ -56,11 +56,12 @@ def read_prepared(name: str, data_dir: str | None) -> "Raw":
 def _builder(name: str, data_dir: str | None) -> Any:
     """Find a set by its name."""
     try:
+        import tensorflow  # noqa: F401  tensorflow-datasets reads with it, on every Keras backend
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise InputError(
-            f"{name} is read with tensorflow-datasets, which is not installed here ({error}); "
-            "install it, or take the dataset digits"
+            f"{name} is read with tensorflow-datasets and TensorFlow, which are not both installed "
+            f"here ({error}); install them, or take the dataset digits"
         ) from error
     try:
         return tfds.builder(name, data_dir=data_dir)
