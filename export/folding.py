@@ -12,6 +12,7 @@ from export import graph
 from export.fingerprint import fingerprint
 from export.graph import Call, Graph
 from export.rules import engine
+from export.rules.branches import merge_branches
 from export.rules.engine import Plan, Reason, Refused
 from export.rules.merging import batchnorm_affine, batchnorm_axis
 from zoo.errors import InputError
@@ -27,7 +28,8 @@ class Entry:
         layer: The BatchNorm's name.
         action: ``folded_backward`` or ``folded_forward`` into a layer before or after it;
             ``clamped``: forward, and a clamp is left of it and its activation; ``scale_forward``:
-            forward, and one addition is left; ``merged`` into a BatchNorm; ``kept``.
+            forward, and one addition is left; ``merged`` into a BatchNorm before it or into a
+            convolution beside it; ``kept``.
         into: The layers that took it in.
         reason: Why it was kept, by direction; empty where it was not.
         codes: The same as codes of `export.rules.Reason`.
@@ -173,7 +175,10 @@ def fold_graph(source: Graph, *, forward: bool, keep: tuple[str, ...]) -> list[E
         gone = folder.attempt(left, engine.forward) if forward else {}
         left = [call for call in left if call not in gone]
         entries.update(gone)
-        if not done and not gone:
+        merged = merge_branches(source, left)
+        left = [call for call in left if call not in merged]
+        entries.update({call: folder.merged(call, into) for call, into in merged.items()})
+        if not done and not gone and not merged:
             break
     entries.update({call: folder.kept(call) for call in left})
     return [entries[call] for call in batchnorms] + list(_inside(source))
@@ -231,6 +236,10 @@ class _Folder:
             self._graph.bypass(call)
         action = plan.action or "folded_forward"
         return {call: self._entry(call, action, into=plan.into) for call in calls}
+
+    def merged(self, call: Call, into: str) -> Entry:
+        """Tell that a BatchNorm became part of a parallel convolution."""
+        return self._entry(call, "merged", into=[into])
 
     def kept(self, call: Call) -> Entry:
         """Tell why a BatchNorm went nowhere."""

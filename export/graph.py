@@ -5,8 +5,7 @@ that is called several times stays one layer with several calls. Weights are rea
 for them, in float64, and are cast once, when the new model is built.
 """
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +13,9 @@ import keras
 import numpy as np
 from keras.src.models.functional import Functional  # Keras gives it no public name
 
+from export import copying
+from export.copying import FLOAT_DTYPES
 from zoo.errors import InputError
-
-FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(eq=False)
@@ -68,7 +67,8 @@ class Layer:
             float64, in the variable's shape.
         """
         if name not in self.weights:
-            self.weights[name] = _array(_variables(self.source)[name]).astype(np.float64)
+            variable = copying.variables(self.source)[name]
+            self.weights[name] = keras.ops.convert_to_numpy(variable).astype(np.float64)
         return self.weights[name]
 
     @property
@@ -208,6 +208,20 @@ class Graph:
         self.calls.insert(self.calls.index(call), new_call)
         return new_call
 
+    def prune(self, tensor: Tensor) -> None:
+        """Take out the call that makes a tensor if nothing uses it, and what only it used."""
+        stack = [tensor]
+        while stack:
+            made = stack.pop().call
+            unused = not any(output.users or output.is_output for output in made.outputs)
+            if not unused or made not in self.calls or not made.inputs:
+                continue
+            self.calls.remove(made)
+            made.layer.calls.remove(made)
+            for used in made.inputs:
+                used.users.remove(made)
+                stack.append(used)
+
     def free_name(self, wanted: str) -> str:
         """Return the name, or the name with the first number that no layer has yet."""
         taken = {layer.name for layer in self.layers()}
@@ -232,9 +246,10 @@ def read(model: keras.Model) -> Graph:
             "layers cannot be seen from outside"
         )
     reader = _Reader()
+    reader.reserve_outputs(model)
     inputs = [reader.add_input(tensor) for tensor in model.inputs]
     structure = getattr(model, "_inputs_struct", None)
-    outputs = reader.inline(model, inputs, training=None)
+    outputs = reader.name_outputs(model, reader.inline(model, inputs, training=None))
     for tensor in keras.tree.flatten(outputs):
         tensor.is_output = True
     packed = inputs if structure is None else keras.tree.pack_sequence_as(structure, inputs)
@@ -256,6 +271,15 @@ class _Reader:
         self.calls: list[Call] = []
         self._layers: dict[int, Layer] = {}
         self._names: set[str] = set()
+
+    def reserve_outputs(self, model: Any) -> None:
+        """Keep the names of nested models whose results are outputs of the model."""
+        for symbolic in model.outputs:
+            nested = symbolic._keras_history.operation
+            if is_functional(nested) and id(nested) not in self._layers:
+                name = _free(nested.name, self._names)
+                self._names.add(name)
+                self._layers[id(nested)] = Layer(name, keras.layers.Identity, {"name": name})
 
     def add_input(self, tensor: Any) -> Tensor:
         """Note an input of the model, with its name."""
@@ -285,14 +309,45 @@ class _Reader:
         if training is not None and getattr(source, "_call_has_training_arg", False):
             kwargs["training"] = training
         if is_functional(source):
-            taken = keras.tree.flatten((args, kwargs.get("inputs", ())))
-            tensors = [leaf for leaf in taken if isinstance(leaf, Tensor)]
+            tensors = self._taken(source, args[0] if args else kwargs["inputs"])
             outputs = self.inline(source, tensors, training=kwargs.get("training"))
             made = keras.tree.flatten(outputs)
         else:
             call = Call(self._layer(source), args, kwargs)
             made = self._finish(call, node.outputs)
         known.update({id(inner): outer for inner, outer in zip(node.outputs, made, strict=True)})
+
+    def _taken(self, model: Any, given: Any) -> list[Tensor]:
+        """Return what a nested model takes, in the order, dtype and rank that Keras makes of it."""
+        if isinstance(given, dict) and not isinstance(getattr(model, "_inputs_struct", None), dict):
+            given = [given[inner.name] for inner in model.inputs]  # Keras goes by the names
+        pairs = zip(keras.tree.flatten(given), model.inputs, strict=True)
+        return [self._converted(tensor, inner) for tensor, inner in pairs]
+
+    def _converted(self, tensor: Tensor, inner: Any) -> Tensor:
+        """Note the conversions that Keras makes where a nested model takes another form."""
+        steps: list[Callable[[Any], Any]] = []
+        if tensor.dtype != inner.dtype and not {tensor.dtype, inner.dtype} <= {*FLOAT_DTYPES}:
+            steps.append(lambda x: keras.ops.cast(x, inner.dtype))
+        if len(tensor.shape) == len(inner.shape) + 1:
+            steps.append(lambda x: keras.ops.squeeze(x, axis=-1))
+        if len(tensor.shape) == len(inner.shape) - 1:
+            steps.append(lambda x: keras.ops.expand_dims(x, axis=-1))
+        for step in steps:
+            made = step(keras.KerasTensor(tensor.shape, tensor.dtype))
+            call = Call(self._layer(made._keras_history.operation), (tensor,), {})
+            tensor = self._finish(call, [made])[0]
+        return tensor
+
+    def name_outputs(self, model: Any, outputs: Any) -> Any:
+        """Give what a nested model makes the nested model's name, by which the output is known."""
+        flat = keras.tree.flatten(outputs)
+        for number, symbolic in enumerate(model.outputs):
+            nested = symbolic._keras_history.operation
+            if is_functional(nested):
+                call = Call(self._layers[id(nested)], (flat[number],), {})
+                flat[number] = self._finish(call, [symbolic])[0]
+        return keras.tree.pack_sequence_as(outputs, flat)
 
     def _finish(self, call: Call, outputs: list[Any]) -> list[Tensor]:
         """Wire a call to its layer and tensors."""
@@ -308,7 +363,7 @@ class _Reader:
         if id(source) not in self._layers:
             name = _free(source.name, self._names)
             self._names.add(name)
-            self._layers[id(source)] = Layer(name, type(source), _config(source), source)
+            self._layers[id(source)] = Layer(name, type(source), copying.config_of(source), source)
         return self._layers[id(source)]
 
 
@@ -332,19 +387,6 @@ def _node(tensor: Any) -> Any:
     return operation._inbound_nodes[node_index]
 
 
-def _config(source: Any) -> dict[str, Any]:
-    """Return a Keras object's configuration; none for an operation that cannot tell it."""
-    try:
-        return source.get_config()
-    except NotImplementedError as error:
-        if isinstance(source, keras.layers.Layer):
-            raise InputError(
-                f"layer {source.name!r} of class {type(source).__name__} has no get_config, so "
-                "no copy of it can be made; give the class one"
-            ) from error
-        return {}
-
-
 def _free(wanted: str, taken: set[str]) -> str:
     """Return the wanted name, or that name with the first number that makes it new."""
     name, number = wanted, 0
@@ -352,21 +394,6 @@ def _free(wanted: str, taken: set[str]) -> str:
         number += 1
         name = f"{wanted}_{number}"
     return name
-
-
-def _variables(layer: Any) -> dict[str, Any]:
-    """Return a Keras layer's weights by name; by name and position where names repeat."""
-    weights = getattr(layer, "weights", [])
-    names = [variable.name for variable in weights]
-    return {
-        name if names.count(name) == 1 else f"{name}#{number}": variable
-        for number, (name, variable) in enumerate(zip(names, weights, strict=True))
-    }
-
-
-def _array(variable: Any) -> np.ndarray:
-    """Return a Keras variable's value."""
-    return keras.ops.convert_to_numpy(variable)
 
 
 def build(graph: Graph, dtype: str) -> keras.Model:
@@ -393,18 +420,22 @@ def _build(graph: Graph, dtype: str) -> keras.Model:
     """Build a Keras model under the policy in force."""
     made: dict[Layer, Any] = {}
     values: dict[Tensor, Any] = {}
-    for call in graph.calls:
-        if call.layer not in made:
-            made[call.layer] = _make(call.layer, dtype)
-        if not call.inputs and issubclass(call.layer.cls, keras.layers.InputLayer):
-            result = made[call.layer].output
-        else:
-            args, kwargs = _fill((call.args, call.kwargs), values)
-            result = made[call.layer](*args, **kwargs)
-        values.update(zip(call.outputs, keras.tree.flatten(result), strict=True))
-    for layer, keras_layer in made.items():
-        _set_weights(layer, keras_layer)
-    return keras.Model(_fill(graph.inputs, values), _fill(graph.outputs, values), name=graph.name)
+    with copying.policy(dtype):
+        for call in graph.calls:
+            layer = call.layer
+            if layer not in made:
+                made[layer] = copying.make(layer.cls, layer.config, layer.name, layer.source, dtype)
+            if not call.inputs and issubclass(layer.cls, keras.layers.InputLayer):
+                result = made[layer].output
+            else:
+                args, kwargs = _fill((call.args, call.kwargs), values)
+                result = made[layer](*args, **kwargs)
+            values.update(zip(call.outputs, keras.tree.flatten(result), strict=True))
+        for layer, keras_layer in made.items():
+            copying.set_state(keras_layer, layer.source, layer.weights)
+        return keras.Model(
+            _fill(graph.inputs, values), _fill(graph.outputs, values), name=graph.name
+        )
 
 
 def _fill(structure: Any, values: dict[Tensor, Any]) -> Any:
@@ -412,60 +443,3 @@ def _fill(structure: Any, values: dict[Tensor, Any]) -> Any:
     return keras.tree.map_structure(
         lambda leaf: values[leaf] if isinstance(leaf, Tensor) else leaf, structure
     )
-
-
-def _make(layer: Layer, dtype: str) -> Any:
-    """Make the Keras object that a Layer describes."""
-    if not issubclass(layer.cls, keras.layers.Layer):
-        return _make_operation(layer, dtype)
-    config = with_dtype(layer.config, dtype)
-    if not issubclass(layer.cls, keras.layers.InputLayer):
-        config.setdefault("dtype", dtype)
-    return layer.cls.from_config({**config, "name": layer.name})
-
-
-def _make_operation(layer: Layer, dtype: str) -> Any:
-    """Make an operation that is not a layer, such as the addition that ``x + y`` records."""
-    if layer.config:
-        return layer.cls.from_config({**with_dtype(layer.config, dtype), "name": layer.name})
-    twin = copy.copy(layer.source)  # it has no state but its records, which must not be shared
-    twin.name, twin._inbound_nodes, twin._outbound_nodes = layer.name, [], []
-    return twin
-
-
-def _set_weights(layer: Layer, keras_layer: Any) -> None:
-    """Give a new Keras layer the weights that were changed, and else those that were read."""
-    given = _variables(layer.source) if layer.source is not None else {}
-    for name, variable in _variables(keras_layer).items():
-        value = layer.weights[name] if name in layer.weights else _array(given[name])
-        variable.assign(value)
-
-
-def with_dtype(config: Any, dtype: str) -> Any:
-    """Copy a configuration with every floating-point dtype or policy in it replaced.
-
-    Args:
-        config: A layer's configuration; wrapped layers' configurations inside it count too.
-        dtype: The new dtype.
-
-    Returns:
-        The copy. Integer dtypes and quantized policies are left as they are.
-    """
-    if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy":
-            name = config["config"]["name"]
-            return {**config, "config": {"name": dtype}} if _is_float(name) else config
-        return {
-            key: dtype
-            if key == "dtype" and isinstance(value, str) and _is_float(value)
-            else with_dtype(value, dtype)
-            for key, value in config.items()
-        }
-    if isinstance(config, (list, tuple)):
-        return type(config)(with_dtype(value, dtype) for value in config)
-    return config
-
-
-def _is_float(policy: str) -> bool:
-    """Say whether a policy's or dtype's name is a floating-point one."""
-    return policy.removeprefix("mixed_") in FLOAT_DTYPES

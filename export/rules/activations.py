@@ -27,13 +27,19 @@ from export.rules.engine import (
 from zoo.layers import OPEN, ChannelClamp, SpatialBias
 
 
+def _function(call: Call) -> str:
+    """Return the name of an Activation's function; ``custom`` for one that Keras does not name."""
+    activation = call.layer.config["activation"]
+    return activation if isinstance(activation, str) else "custom"
+
+
 def _range(call: Call) -> tuple[float, float] | None:
     """Return the range that an activation limits its input to; None where it does not just that."""
     config, label = call.layer.config, call.layer.label
     if label in ("Relu", "Relu6"):
         return 0.0, 6.0 if label == "Relu6" else np.inf
     if label == "Activation":
-        return {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}.get(config["activation"])
+        return {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}.get(_function(call))
     if config.get("negative_slope") or config.get("threshold"):
         return None
     limit = config.get("max_value")
@@ -43,15 +49,15 @@ def _range(call: Call) -> tuple[float, float] | None:
 @backward_rule("Activation")
 def linear_backward(call: Call, affine: Affine, plan: Plan) -> None:
     """Pass an activation that does nothing."""
-    if call.layer.config["activation"] != "linear":
-        raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: not linear")
+    if _function(call) != "linear":
+        raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: {_function(call)}")
     backward(call.inputs[0], affine, plan)
 
 
 @forward_rule("Activation", "ReLU", "Relu", "Relu6")
 def relu_forward(call: Call, affine: Affine, plan: Plan) -> None:
     """Turn the activation into a clamp, and go on."""
-    if call.layer.label == "Activation" and call.layer.config["activation"] == "linear":
+    if call.layer.label == "Activation" and _function(call) == "linear":
         forward(call.output, affine, plan)
         return
     limits = _range(call)
@@ -87,8 +93,9 @@ def clamp_limits(
     alive = np.where(scale == 0, 1.0, scale)
     ends = np.stack([(limit - shift) / alive for limit in limits])
     low, high = ends.min(axis=0), ends.max(axis=0)
-    low = np.where((scale == 0) | np.isinf(low), -OPEN, low)
-    high = np.where((scale == 0) | np.isinf(high), OPEN, high)
+    endless = np.isinf(limits[1])
+    low = np.where((scale == 0) | (endless & (scale < 0)), -OPEN, low)
+    high = np.where((scale == 0) | (endless & (scale > 0)), OPEN, high)
     return low, high
 
 
@@ -116,8 +123,8 @@ def _homogeneous(call: Call, affine: Affine, plan: Plan) -> None:
     config: dict[str, Any] = call.layer.config
     if config.get("max_value") is not None or config.get("threshold"):
         raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: with a threshold")
-    if call.layer.label == "Activation" and config["activation"] != "leaky_relu":
-        raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: {config['activation']}")
+    if call.layer.label == "Activation" and _function(call) != "leaky_relu":
+        raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: {_function(call)}")
     if np.any(affine.scale <= 0):
         raise Refused(Reason.NEGATIVE_SCALE, describe(call))
     left = affine.shift / affine.scale

@@ -7,6 +7,7 @@ is carried out only when every rule on every branch agreed.
 """
 
 import enum
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -135,6 +136,23 @@ class Plan:
         self._changes: dict[Layer, Change] = {}
         self._surgery: list[Callable[[], None]] = []
         self._visited: set[Call] = set()
+        self._waiting: deque[tuple[Rule, Call, Affine]] = deque()
+        self._applying = False
+
+    def apply(self, rule: "Rule", call: Call, affine: Affine) -> None:
+        """Apply a rule, once the one that hands on to it is done.
+
+        Rules take turns instead of calling each other, so that a long chain of layers needs no
+        deep stack.
+        """
+        self._waiting.append((rule, call, affine))
+        if self._applying:
+            return
+        self._applying = True
+        while self._waiting:
+            rule, call, affine = self._waiting.popleft()
+            rule(call, affine, self)
+        self._applying = False
 
     def visit(self, call: Call) -> None:
         """Note that the affine is at a call; refuse if it has been there before."""
@@ -263,7 +281,7 @@ def backward(tensor: Tensor, affine: Affine, plan: Plan) -> None:
         users = ", ".join(dict.fromkeys(describe(user) for user in tensor.users))
         raise Refused(Reason.USED_ELSEWHERE, f"by {users}")
     plan.visit(tensor.call)
-    _lookup(_BACKWARD, tensor.call)(tensor.call, affine, plan)
+    plan.apply(_lookup(_BACKWARD, tensor.call), tensor.call, affine)
 
 
 def forward(tensor: Tensor, affine: Affine, plan: Plan) -> None:
@@ -282,7 +300,7 @@ def forward(tensor: Tensor, affine: Affine, plan: Plan) -> None:
     plan.carrying.add(tensor)
     for user in dict.fromkeys(tensor.users):
         plan.visit(user)
-        _lookup(_FORWARD, user)(user, affine, plan)
+        plan.apply(_lookup(_FORWARD, user), user, affine)
 
 
 def describe(call: Call) -> str:

@@ -83,7 +83,7 @@ def into_output_axis(call: Call, affine: Affine, plan: Plan) -> None:
 def into_dense(call: Call, affine: Affine, plan: Plan) -> None:
     """Scale a Dense kernel's rows; the shift becomes a bias."""
     _require_plain(call, affine)
-    if affine.borders:
+    if affine.borders and np.any(affine.shift):
         raise Refused(Reason.PADDED_BORDER, describe(call))
     kernel = call.layer.weight("kernel")
     weights = {"kernel": kernel * affine.scale[:, None]}
@@ -201,7 +201,8 @@ def _seen(call: Call, affine: Affine, number: int) -> np.ndarray:
     place = np.arange(positions)[:, None]
     if transposed:
         # The gradient of a convolution from `positions` to `size` positions.
-        cropped = max(span - stride, 0) // 2 if config["padding"] == "same" else 0
+        surplus = (size - 1) * stride + span - positions
+        cropped = max(surplus, 0) // 2 if config["padding"] == "same" else 0
         reached = place + cropped - tap
         read, exact = reached // stride, reached % stride == 0
         return exact & (read >= start) & (read < size - end)

@@ -10,7 +10,10 @@ def batchnorm_axis(call: Call) -> int:
     """Return the axis that a BatchNorm normalizes, counted from the batch axis."""
     axis = call.layer.config["axis"]
     axis = axis[0] if isinstance(axis, (list, tuple)) else axis
-    return axis if axis >= 0 else axis + len(call.inputs[0].shape)
+    axis = axis if axis >= 0 else axis + len(call.inputs[0].shape)
+    if axis == 0:
+        raise Refused(Reason.CHANNEL_AXIS, f"{describe(call)}: it normalizes the batch axis")
+    return axis
 
 
 def batchnorm_affine(layer: Layer, axis: int) -> Affine:

@@ -9,6 +9,7 @@ border.
 import math
 from typing import Any
 
+import keras
 import numpy as np
 
 from export.graph import Call
@@ -71,13 +72,21 @@ def _keeps_order(call: Call, affine: Affine) -> None:
 @backward_rule(*IDENTITIES)
 def identity_backward(call: Call, affine: Affine, plan: Plan) -> None:
     """Pass: the layer returns what it gets."""
+    _require_inference(call)
     backward(call.inputs[0], affine, plan)
 
 
 @forward_rule(*IDENTITIES)
 def identity_forward(call: Call, affine: Affine, plan: Plan) -> None:
     """Pass: the layer returns what it gets."""
+    _require_inference(call)
     forward(call.output, affine, plan)
+
+
+def _require_inference(call: Call) -> None:
+    """Refuse a layer that always drops values or adds noise: its zeros would be scaled too."""
+    if call.kwargs.get("training"):
+        raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: called with training=True")
 
 
 @backward_rule(*MEANS, *MAXIMA, *RESIZINGS, *CROPPINGS)
@@ -100,8 +109,8 @@ def _require_channelwise(call: Call, affine: Affine) -> None:
     _spatial_axis(call, affine)
     if call.layer.label in MAXIMA:
         _keeps_order(call, affine)
-    # The weights of the other interpolations are not sure to add up to one at the border.
-    if call.layer.config.get("interpolation", "nearest") not in ("nearest", "bilinear"):
+    # The others compute weights in float32 whatever the dtype: they add up to one only nearly.
+    if call.layer.config.get("interpolation", "nearest") != "nearest":
         raise Refused(Reason.UNSUPPORTED_LAYER, describe(call))
 
 
@@ -135,7 +144,7 @@ def _global_axes(call: Call) -> tuple[int, int]:
     return before, before if config.get("keepdims") else 1
 
 
-def _padding(call: Call) -> dict[int, tuple[int, int]]:
+def padding_of(call: Call) -> dict[int, tuple[int, int]]:
     """Return how many zeros a padding layer puts before and after, by axis."""
     config = call.layer.config
     padding = config["padding"]
@@ -149,7 +158,7 @@ def _padding(call: Call) -> dict[int, tuple[int, int]]:
 @backward_rule(*PADDINGS)
 def padding_backward(call: Call, affine: Affine, plan: Plan) -> None:
     """Pass a scale without a shift; padded channels are cut off."""
-    padding = _padding(call)
+    padding = padding_of(call)
     before, after = padding.pop(affine.axis, (0, 0))
     end = affine.shift.size - after
     outside = np.concatenate([affine.shift[:before], affine.shift[end:]])
@@ -161,7 +170,7 @@ def padding_backward(call: Call, affine: Affine, plan: Plan) -> None:
 @forward_rule(*PADDINGS)
 def padding_forward(call: Call, affine: Affine, plan: Plan) -> None:
     """Pass, and remember in which border the shift is not there."""
-    padding = _padding(call)
+    padding = padding_of(call)
     channels = padding.pop(affine.axis, (0, 0))
     borders = dict(affine.borders)
     for axis, (before, after) in padding.items():
@@ -211,6 +220,9 @@ def _reshaped(call: Call, affine: Affine, source: Any, target: Any, axis: int) -
     shapes = [tensor.shape[1:] for tensor in (source, target)]
     if any(size is None for shape in shapes for size in shape):
         raise Refused(Reason.DYNAMIC_SIZE, describe(call))
+    # An operation may mix the images of a batch, or leave one number of each.
+    if not all(shapes) or math.prod(shapes[0]) != math.prod(shapes[1]):
+        raise Refused(Reason.NOT_ONE_SCALE, describe(call))
     spread = [1] * len(shapes[0])
     spread[affine.axis - 1] = -1
     values = []
@@ -264,7 +276,7 @@ def _concatenated(call: Call) -> int:
 def add_backward(call: Call, affine: Affine, plan: Plan) -> None:
     """Scale every side, and shift the first one."""
     tensors = call.inputs
-    operands = call.args[0] if isinstance(call.args[0], (list, tuple)) else call.args
+    operands = keras.tree.flatten((call.args, call.kwargs))
     if len(operands) != len(tensors) or any(t.shape != call.output.shape for t in tensors):
         raise Refused(Reason.ADDITION, f"{describe(call)}: its operands broadcast")
     for number, tensor in enumerate(tensors):

@@ -1,0 +1,184 @@
+"""A Keras layer or operation made anew, under another dtype, with the weights of the one it copies.
+
+Keras has no call for this: ``clone_model`` drops weights and names, and a layer's configuration
+tells neither its weights nor what `adapt` learned.
+"""
+
+import contextlib
+import copy
+import inspect
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from zoo.errors import InputError
+
+FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def config_of(source: Any) -> dict[str, Any]:
+    """Return a Keras object's configuration.
+
+    Args:
+        source: A layer or an operation.
+
+    Returns:
+        What ``from_config`` takes; empty for an operation that cannot tell it.
+
+    Raises:
+        InputError: A layer cannot tell it.
+    """
+    try:
+        return source.get_config()
+    except NotImplementedError as error:
+        if isinstance(source, keras.layers.Layer):
+            raise InputError(
+                f"layer {source.name!r} of class {type(source).__name__} has no get_config, so "
+                "no copy of it can be made; give the class one"
+            ) from error
+        return {}
+
+
+@contextlib.contextmanager
+def policy(dtype: str) -> Iterator[None]:
+    """Let layers that others make inside them have a dtype too, and put the caller's policy back.
+
+    Args:
+        dtype: The policy's name.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def make(cls: Any, config: dict[str, Any], name: str, source: Any, dtype: str) -> Any:
+    """Make a Keras layer or operation from its class and configuration.
+
+    Args:
+        cls: The class.
+        config: What ``cls.from_config`` takes.
+        name: The name that it gets.
+        source: What it is a copy of; None for something new.
+        dtype: The dtype of its variables and computations.
+
+    Returns:
+        The layer, not built, or the operation.
+
+    Raises:
+        InputError: The class cannot be made from its own configuration.
+    """
+    config = with_dtype(config, dtype)
+    if not issubclass(cls, keras.layers.Layer):
+        if config:
+            return cls.from_config({**config, "name": name})
+        twin = copy.copy(source)  # it has no state but its records, which must not be shared
+        twin.name, twin._inbound_nodes, twin._outbound_nodes = name, [], []
+        return twin
+    if not issubclass(cls, keras.layers.InputLayer) and _takes(cls, "dtype"):
+        config.setdefault("dtype", dtype)
+    if _takes(cls, "name"):
+        config["name"] = name
+    try:
+        made = cls.from_config(config)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"layer {name!r} of class {cls.__name__} cannot be made from its own get_config, so no "
+            f"copy of it can be made: {_first_line(error)}"
+        ) from error
+    made.name = name  # for a class that takes none
+    return made
+
+
+def _takes(cls: Any, argument: str) -> bool:
+    """Say whether a class can be made with a keyword argument."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return any(p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def variables(layer: Any) -> dict[str, Any]:
+    """Return a Keras layer's weights by name; by name and position where names repeat.
+
+    Args:
+        layer: The layer, built, or an operation, which has none.
+
+    Returns:
+        Keras' variables.
+    """
+    weights = getattr(layer, "weights", [])
+    names = [variable.name for variable in weights]
+    return {
+        name if names.count(name) == 1 else f"{name}#{number}": variable
+        for number, (name, variable) in enumerate(zip(names, weights, strict=True))
+    }
+
+
+def set_state(made: Any, source: Any, changed: dict[str, np.ndarray]) -> None:
+    """Give a new layer its weights, and what `adapt` learned.
+
+    Args:
+        made: The new layer, built.
+        source: What it is a copy of; None for something new.
+        changed: Weights by name; the others are those of the source.
+
+    Raises:
+        InputError: The new layer has other weights than the source.
+    """
+    given = variables(source) if source is not None else {}
+    own = variables(made)
+    if own.keys() - changed.keys() - given.keys() or given.keys() - own.keys():
+        raise InputError(
+            f"layer {made.name!r} of class {type(made).__name__} has other weights when it is made "
+            "from its own get_config, so no copy of it can be made"
+        )
+    for name, variable in own.items():
+        variable.assign(
+            changed[name] if name in changed else keras.ops.convert_to_numpy(given[name])
+        )
+    if isinstance(made, keras.layers.Normalization):
+        made.finalize_state()  # it computes with constants that it makes of its weights
+    if hasattr(source, "load_assets"):  # a vocabulary is no weight
+        with tempfile.TemporaryDirectory() as folder:
+            source.save_assets(folder)
+            made.load_assets(folder)
+
+
+def with_dtype(config: Any, dtype: str) -> Any:
+    """Copy a configuration with every floating-point dtype or policy in it replaced.
+
+    Args:
+        config: A layer's configuration; wrapped layers' configurations inside it count too.
+        dtype: The new dtype.
+
+    Returns:
+        The copy. Integer dtypes and quantized policies are left as they are.
+    """
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            name = config["config"]["name"]
+            return {**config, "config": {"name": dtype}} if _is_float(name) else config
+        return {
+            key: dtype
+            if key == "dtype" and isinstance(value, str) and _is_float(value)
+            else with_dtype(value, dtype)
+            for key, value in config.items()
+        }
+    if isinstance(config, (list, tuple)):
+        return type(config)(with_dtype(value, dtype) for value in config)
+    return config
+
+
+def _is_float(name: str) -> bool:
+    """Say whether a policy's or dtype's name is a floating-point one."""
+    return name.removeprefix("mixed_") in FLOAT_DTYPES
