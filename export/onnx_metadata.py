@@ -85,18 +85,39 @@ def metadata_of(
     values: dict[str, Any] = {}
     for entry in proto.metadata_props:
         if entry.key.startswith(PREFIX):
-            values[entry.key.removeprefix(PREFIX)] = _decoded(entry.key, entry.value, path)
+            key = entry.key.removeprefix(PREFIX)
+            try:
+                values[key] = _decoded(key, entry.value)
+            except ValueError as error:
+                raise InputError(f"{path}: its metadata {entry.key} is damaged: {error}") from error
     return values
 
 
-def _decoded(key: str, text: str, path: str | os.PathLike[str]) -> Any:
-    """Decode one value: text for a hash or a layout, JSON for the others."""
-    if key in (f"{PREFIX}layout", f"{PREFIX}source_sha256"):
+def _decoded(key: str, text: str) -> Any:
+    """Decode one value: text for a hash or a layout, JSON for the others, each of its own form."""
+    from zoo.preprocessing import Preprocessing
+
+    if key in ("layout", "source_sha256"):
         return text
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: its metadata {key} is not JSON: {error}") from error
+    value = json.loads(text)
+    if key == "preprocessing":
+        if not isinstance(value, dict):
+            raise ValueError(f"accepted is a mapping; received {value!r}")
+        Preprocessing(**value)  # refuses what it does not know
+    if key == "labels" and not _texts(value):
+        raise ValueError(f"accepted is a list of texts; received {value!r}")
+    if key == "batchnorm_kept" and not (
+        isinstance(value, list)
+        and all(isinstance(entry, dict) and _texts(list(entry.values())) for entry in value)
+        and all({"layer", "reason"} <= set(entry) for entry in value)
+    ):
+        raise ValueError(f"accepted is a list of layers and reasons; received {value!r}")
+    return value
+
+
+def _texts(value: Any) -> bool:
+    """Say whether something is a list of texts."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def load(path: str | os.PathLike[str]) -> "onnx.ModelProto":

@@ -127,7 +127,7 @@ def error(value: np.ndarray, reference: np.ndarray) -> float:
     Returns:
         The error; infinite where the shapes differ or a number is not finite.
     """
-    if value.shape != reference.shape or not np.isfinite(value).all():
+    if value.shape != reference.shape or not (np.isfinite(value) & np.isfinite(reference)).all():
         return float("inf")
     difference = float(np.abs(value.astype(np.float64) - reference).max(initial=0.0))
     scale = float(np.abs(reference).max(initial=0.0))

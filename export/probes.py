@@ -84,6 +84,7 @@ def _saturated(values: np.ndarray, preprocessing: "Preprocessing | None") -> np.
     pixels = np.where(values > np.median(values), np.uint8(255), np.uint8(0))
     pixels[0] = 255
     pixels[1:2] = 0
-    if preprocessing is not None and pixels.ndim == 4:
+    made = None if preprocessing is None else (*preprocessing.size, preprocessing.channels)
+    if preprocessing is not None and pixels.shape[1:] == made:
         return preprocessing(pixels)
     return pixels.astype(values.dtype)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
     from export.folding import Folded
+    from zoo.preprocessing import Preprocessing
 
 Progress = Callable[[str, int, int], None]
 Data = tuple[np.ndarray, np.ndarray]
@@ -64,10 +65,10 @@ def validate(
     """
     given = subject(model)
     proto = onnx_metadata.load(path)
-    metadata = onnx_metadata.metadata_of(proto, path)
     if data is not None:
         _check_data(given, data)
-    checks = onnx_checks.structure(proto, given, metadata)
+    metadata, readable = _metadata(proto, path)
+    checks = [readable, *onnx_checks.structure(proto, given, metadata)]
     nchw = onnx_checks.is_nchw(proto, given, metadata)
     sessions, loaded = _load(proto, nchw=nchw)
     checks += loaded
@@ -114,12 +115,24 @@ def _images(data: Data | None) -> np.ndarray | None:
     return None if data is None else np.asarray(data[0])
 
 
-def _preprocessing(metadata: dict[str, Any]) -> Any:
-    """Read the preprocessing in the file's metadata, if it is there."""
+def _preprocessing(metadata: dict[str, Any]) -> "Preprocessing | None":
+    """Return the preprocessing that the file tells, if it tells one."""
     from zoo.preprocessing import Preprocessing
 
     values = metadata.get("preprocessing")
     return None if values is None else Preprocessing(**values)
+
+
+def _metadata(
+    proto: "onnx.ModelProto", path: str | os.PathLike[str]
+) -> tuple[dict[str, Any], Check]:
+    """Read what the file says about itself, and whether it can be read; nothing where it cannot."""
+    try:
+        metadata, problem = onnx_metadata.metadata_of(proto, path), ""
+    except InputError as error:
+        metadata, problem = {}, str(error)
+    measured = "damaged" if problem else "readable" if metadata else "none"
+    return metadata, Check("metadata", not problem, measured, "readable, or none", problem)
 
 
 def _load(proto: "onnx.ModelProto", *, nchw: bool) -> tuple[dict[str, Session], list[Check]]:
@@ -155,11 +168,11 @@ class _Compared:
 
     probe: Probe
     answer: parity.Answer
-    files: dict[str, list[np.ndarray]]  # by level; a level that failed to run is not there
+    files: dict[str, list[np.ndarray]]  # by level
 
     def error(self, level: str) -> float:
         """The file's error against the exact answer."""
-        return parity.worst_error(self.files.get(level, []), self.answer.exact)
+        return parity.worst_error(self.files[level], self.answer.exact)
 
     @property
     def worst(self) -> float:
@@ -199,13 +212,21 @@ class _Run:
         return [*checks, self._levels(compared), *self._top1(compared)]
 
     def _compared(self, probe: Probe) -> _Compared:
-        files = {}
-        for level in _COMPARED:
-            try:
-                files[level] = self.sessions[level].run(probe.inputs)
-            except ExportError:
-                continue  # an answer that is missing is infinitely wrong
-        return _Compared(probe, self.reference.answer(probe.inputs), files)
+        answer = self.reference.answer(probe.inputs)
+        files = {level: self._answer(level, probe.inputs, answer.single) for level in _COMPARED}
+        return _Compared(probe, answer, files)
+
+    def _answer(
+        self, level: str, inputs: list[np.ndarray], like: list[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Run the file; what fails, or has another shape than Keras' answer, is not a number."""
+        lost = [np.full_like(array, np.nan) for array in like]
+        try:
+            values = self.sessions[level].run(inputs)
+        except ExportError:
+            return lost
+        same = [value.shape for value in values] == [array.shape for array in like]
+        return values if same else lost
 
     def _parity(self, name: str, compared: list[_Compared]) -> Check:
         """Check the file's error on some batches; where it fails, name the layer."""
@@ -225,9 +246,8 @@ class _Run:
         """Check that optimised and plain graphs agree."""
         worst = 0.0
         for one in compared:
-            off, full = (one.files.get(level, []) for level in _COMPARED)
-            exact = [value.astype(np.float64) for value in off]
-            worst = max(worst, parity.worst_error(full, exact) if exact else float("inf"))
+            off, full = (one.files[level] for level in _COMPARED)
+            worst = max(worst, parity.worst_error(full, off))
         limit = 2**0.5 * self.limit  # two roundings that know nothing of each other: in squares
         detail = "largest difference between optimisations off and all, of the largest output"
         return Check("optimisation levels agree", worst <= limit, worst, limit, detail)
@@ -242,7 +262,7 @@ class _Run:
             single, exact = one.answer.single[0], one.answer.exact[0]
             for level in _COMPARED:
                 total += len(single)
-                value = one.files.get(level, [np.full_like(single, np.nan)])[0]
+                value = one.files[level][0]
                 for image in parity.flips(single, value):
                     flipped += 1
                     if not self._is_tie(exact, image, single, value):
@@ -272,11 +292,8 @@ class _Run:
             self.progress("test split", start, len(images))
             batch = images[start : start + _SPLIT_BATCH]
             wanted = labels[start : start + _SPLIT_BATCH]
-            single = self.reference.compute_single([batch])[0]
-            try:
-                value = self.sessions["all"].run([batch])[0]
-            except ExportError:
-                value = np.full_like(single, np.nan)
+            singles = self.reference.compute_single([batch])
+            single, value = singles[0], self._answer("all", [batch], singles)[0]
             right_keras += int((single.argmax(axis=-1) == wanted).sum())
             right_file += int((value.argmax(axis=-1) == wanted).sum())
             changed = parity.flips(single, value)
