@@ -33,8 +33,11 @@ def fingerprint(model: "keras.Model") -> str:
     import numpy as np
 
     digest = hashlib.sha256()
+    config = model.get_config()
+    if "layers" not in config:  # a class that makes its graph of arguments of its own
+        config = keras.Model(model.inputs, model.outputs).get_config()
     name = made_up(model.name, type(model)) or model.name
-    graph = {"class": type(model).__name__, "name": name, "config": _graph(model.get_config())}
+    graph = {"class": type(model).__name__, "name": name, "config": _graph(config)}
     digest.update(json.dumps(graph, sort_keys=True, default=str).encode())
     for weight in model.weights:
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
@@ -46,9 +49,7 @@ def fingerprint(model: "keras.Model") -> str:
 
 def _graph(config: dict[str, Any]) -> dict[str, Any]:
     """Rewrite a model's configuration so that layers are told by position, not by name."""
-    positions = {
-        layer["config"]["name"]: position for position, layer in enumerate(config["layers"])
-    }
+    positions = {_name(layer): position for position, layer in enumerate(config["layers"])}
     rewritten = {key: _settings(value, positions) for key, value in config.items()}
     rewritten["layers"] = [_layer(layer, positions) for layer in config["layers"]]
     for key in ("input_layers", "output_layers"):
@@ -62,10 +63,15 @@ def _layer(layer: dict[str, Any], positions: dict[str, int]) -> dict[str, Any]:
     inner = _graph(config) if "layers" in config else _settings(config, positions)
     return {
         "class": layer.get("registered_name") or layer["class_name"],
-        "name": made_up(config["name"], layer["class_name"]) or config["name"],
+        "name": made_up(_name(layer), layer["class_name"]) or _name(layer),
         "config": {key: value for key, value in inner.items() if key != "name"},
         "inbound": _settings(layer.get("inbound_nodes"), positions),
     }
+
+
+def _name(layer: dict[str, Any]) -> str:
+    """Return a layer's name; a class with a configuration of its own may leave it out of that."""
+    return layer["config"].get("name") or layer.get("name", "")
 
 
 def _settings(value: Any, positions: dict[str, int]) -> Any:
