@@ -234,7 +234,7 @@ def test_other_opsets(tmp_path, opset):
 
 
 def gelu():
-    """A model with an operation that the converter does not know, but writes and calls a success."""
+    """A model with an operation that the converter does not know, yet writes and calls done."""
     image = keras.Input((4, 4, 3))
     x = layers.Conv2D(2, 3, name="conv")(image)
     return keras.Model(image, layers.Activation("gelu", name="exact_gelu")(x), name="net")
