@@ -124,20 +124,23 @@ class Plan:
 
     Attributes:
         action: What the report will say became of the BatchNorm.
-        into: The layers that took it in.
         carrying: On the way forward: the tensors that carry the affine.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.action = ""
-        self.into: list[str] = []
         self.carrying: set[Tensor] = set()
         self._changes: dict[Layer, Change] = {}
         self._surgery: list[Callable[[], None]] = []
         self._visited: set[Call] = set()
         self._waiting: deque[tuple[Rule, Call, Affine]] = deque()
         self._applying = False
+
+    @property
+    def into(self) -> list[str]:
+        """The layers that take it in, by name."""
+        return [layer.name for layer in self._changes]
 
     def apply(self, rule: "Rule", call: Call, affine: Affine) -> None:
         """Apply a rule, once the one that hands on to it is done.
@@ -178,7 +181,6 @@ class Plan:
         known = self._changes.get(call.layer)
         if known is None:
             self._changes[call.layer] = Change(weights, config, [call])
-            self.into.append(call.layer.name)
             return
         same = weights.keys() == known.weights.keys() and all(
             np.array_equal(value, known.weights[name]) for name, value in weights.items()

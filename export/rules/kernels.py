@@ -227,13 +227,24 @@ def _add_map(call: Call, added: np.ndarray, plan: Plan) -> None:
         raise Refused(Reason.NOT_FINITE, f"bias map after {describe(call)}")
 
     def insert() -> None:
-        name = graph.free_name(f"{call.layer.name}_bias_map")
-        shape = added.shape
-        layer = Layer(name, SpatialBias, {"shape": shape}, weights={"bias": added})
-        last = graph.insert_after(call, layer)
+        name = call.layer.name
+        bias = {"bias": added}
+        new = [
+            Layer(
+                graph.free_name(f"{name}_bias_map"), SpatialBias, {"shape": added.shape}, None, bias
+            )
+        ]
         if activation not in (None, "linear"):
-            name = graph.free_name(f"{call.layer.name}_activation")
             config = {"activation": activation}
-            graph.insert_after(last, Layer(name, keras.layers.Activation, config))
+            new.append(
+                Layer(graph.free_name(f"{name}_activation"), keras.layers.Activation, config)
+            )
+        if call.output.is_output and call.layer.calls == [call]:
+            # An output is known by the name of the layer that makes it, so that layer gets it.
+            call.layer.name = graph.free_name(f"{name}_kernel")
+            new[-1].name = name
+        last = call
+        for layer in new:
+            last = graph.insert_after(last, layer)
 
     plan.then(insert)

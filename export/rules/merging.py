@@ -1,9 +1,17 @@
-"""Two BatchNorms in a row are one: s = s2 s1, t = s2 t1 + t2. The first one takes the second in."""
+"""Two BatchNorms in a row are one: s = s2 s1, t = s2 t1 + t2. Either one takes the other in."""
 
 import numpy as np
 
 from export.graph import Call, Layer
-from export.rules.engine import Affine, Plan, Reason, Refused, backward_rule, describe
+from export.rules.engine import (
+    Affine,
+    Plan,
+    Reason,
+    Refused,
+    backward_rule,
+    describe,
+    forward_rule,
+)
 
 
 def batchnorm_axis(call: Call) -> int:
@@ -42,8 +50,26 @@ def batchnorm_affine(layer: Layer, axis: int) -> Affine:
 
 
 @backward_rule("BatchNormalization")
-def into_batchnorm(call: Call, affine: Affine, plan: Plan) -> None:
+def into_earlier(call: Call, affine: Affine, plan: Plan) -> None:
     """Scale and shift gamma and beta of an earlier BatchNorm."""
+    gamma, beta = _gamma_and_beta(call, affine)
+    _merge(call, gamma * affine.scale, beta * affine.scale + affine.shift, plan)
+
+
+@forward_rule("BatchNormalization")
+def into_later(call: Call, affine: Affine, plan: Plan) -> None:
+    """Scale gamma of a later BatchNorm, and let its beta make up for all shifts."""
+    if affine.borders and np.any(affine.shift):
+        raise Refused(Reason.PADDED_BORDER, describe(call))
+    gamma, beta = _gamma_and_beta(call, affine)
+    mean = call.layer.weight("moving_mean")
+    later = batchnorm_affine(call.layer, affine.axis)
+    shift = later.scale * (affine.shift - mean + mean * affine.scale)
+    _merge(call, gamma * affine.scale, beta + shift, plan)
+
+
+def _gamma_and_beta(call: Call, affine: Affine) -> tuple[np.ndarray, np.ndarray]:
+    """Return a BatchNorm's gamma and beta, refusing one that is more than a scale and a shift."""
     layer = call.layer
     if affine.axis != batchnorm_axis(call):
         raise Refused(Reason.CHANNEL_AXIS, describe(call))
@@ -51,7 +77,10 @@ def into_batchnorm(call: Call, affine: Affine, plan: Plan) -> None:
         raise Refused(Reason.TRAINING_MODE, describe(call))
     ones = np.ones_like(affine.scale)
     gamma = layer.weight("gamma") if layer.config["scale"] else ones
-    beta = layer.weight("beta") if layer.config["center"] else 0 * ones
-    weights = {"gamma": gamma * affine.scale, "beta": beta * affine.scale + affine.shift}
+    return gamma, layer.weight("beta") if layer.config["center"] else 0 * ones
+
+
+def _merge(call: Call, gamma: np.ndarray, beta: np.ndarray, plan: Plan) -> None:
+    """Note a BatchNorm's new gamma and beta."""
     plan.action = "merged"
-    plan.change(call, weights, scale=True, center=True)
+    plan.change(call, {"gamma": gamma, "beta": beta}, scale=True, center=True)
