@@ -7,7 +7,7 @@ import pytest
 from zoo.cli import run
 
 # One epoch at half the width: the weights are poor, and every file is a real one.
-QUICK = ["--set", "epochs=1", "--set", "warmup_epochs=0", "--set", "width=0.5"]
+QUICK = ["--set", "epochs=1", "--set", "width=0.5"]
 
 
 @pytest.fixture(scope="session")
