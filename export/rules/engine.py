@@ -38,6 +38,7 @@ class Reason(enum.StrEnum):
     ADDITION = "addition"
     NOT_ONE_SCALE = "not_one_scale"
     ADAPTED_LAYER = "adapted_layer"
+    INTEGER_INPUT = "integer_input"
     NOT_FINITE = "not_finite"
     UNSUPPORTED_LAYER = "unsupported_layer"
     INSIDE_LAYER = "inside_layer"
@@ -61,6 +62,7 @@ EXPLANATIONS = {
     Reason.ADDITION: "it would have to pass an addition whose other side cannot take it",
     Reason.NOT_ONE_SCALE: "its scale and shift are not one per channel on the other side",
     Reason.ADAPTED_LAYER: "that layer is quantized or has LoRA weights",
+    Reason.INTEGER_INPUT: "it is given integers, which the layer after it does not take",
     Reason.NOT_FINITE: "the folded weights would exceed float32",
     Reason.UNSUPPORTED_LAYER: "no rule knows the layer that it meets",
     Reason.INSIDE_LAYER: "it is inside a layer whose graph cannot be seen",
