@@ -93,7 +93,13 @@ def certify(model: keras.Model, folded: Folded) -> Certificate:
     """
     original64 = rebuild(model, "float64")
     report = folded.report
-    folded64 = fold_as(model, "float64", forward=report.forward, keep=report.keep).model
+    folded64 = fold_as(
+        model,
+        "float64",
+        forward=report.forward,
+        keep=report.keep,
+        preprocessing=bool(report.preprocessing),
+    ).model
     original32 = rebuild(model, "float32")
     mixed = any(layer.compute_dtype in OTHER_FLOATS for layer in model._flatten_layers())
     errors = {"algebra": 0.0, "original": 0.0, "folded": 0.0, "drift": 0.0}

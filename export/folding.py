@@ -3,7 +3,7 @@
 import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ from export.graph import Call, Graph
 from export.rules import engine
 from export.rules.branches import merge_branches
 from export.rules.engine import Plan, Reason, Refused
+from export.rules.inputs import fold_inputs
 from export.rules.merging import batchnorm_affine, batchnorm_axis
 from zoo.errors import InputError
 
@@ -22,10 +23,10 @@ Action = Literal["folded_backward", "folded_forward", "clamped", "scale_forward"
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of one call of a BatchNorm.
+    """What became of one call of a BatchNorm, or of a preprocessing layer.
 
     Args:
-        layer: The BatchNorm's name.
+        layer: The layer's name.
         action: ``folded_backward`` or ``folded_forward`` into a layer before or after it;
             ``clamped``: forward, and a clamp is left of it and its activation; ``scale_forward``:
             forward, and one addition is left; ``merged`` into a BatchNorm before it or into a
@@ -33,8 +34,8 @@ class Entry:
         into: The layers that took it in.
         reason: Why it was kept, by direction; empty where it was not.
         codes: The same as codes of `export.rules.Reason`.
-        max_scale: The largest magnitude of ``gamma / sqrt(variance + epsilon)``; -1 where that
-            is not a finite number.
+        max_scale: The largest magnitude of its scale, ``gamma / sqrt(variance + epsilon)`` of a
+            BatchNorm; -1 where that is not a finite number, or not known.
         dead_channels: How many channels have scale 0.
     """
 
@@ -56,12 +57,15 @@ class Report:
         source_sha256: The fingerprint of the model that was folded.
         forward: Whether forward folding was asked for.
         keep: The name patterns of the BatchNorms that were to be kept.
+        preprocessing: Where these were to be folded too, one entry per call of a Rescaling or
+            Normalization layer, in the model's order; else none.
     """
 
     entries: tuple[Entry, ...]
     source_sha256: str
     forward: bool
     keep: tuple[str, ...]
+    preprocessing: tuple[Entry, ...] = ()
 
     @property
     def kept(self) -> tuple[Entry, ...]:
@@ -83,6 +87,7 @@ class Report:
             "forward": self.forward,
             "keep": list(self.keep),
             "entries": [asdict(entry) for entry in self.entries],
+            "preprocessing": [asdict(entry) for entry in self.preprocessing],
         }
 
 
@@ -104,6 +109,7 @@ def fold(
     *,
     forward: bool = True,
     keep: Sequence[str] = (),
+    preprocessing: bool = False,
     certify: bool = False,
 ) -> Folded:
     """Fold the BatchNorms of a model into its other layers.
@@ -115,6 +121,8 @@ def fold(
         model: A functional or Sequential Keras 3 model.
         forward: Whether a BatchNorm that no earlier layer can take in may go into later ones.
         keep: Name patterns, as a shell writes them, of BatchNorms to leave alone.
+        preprocessing: Whether Rescaling and Normalization layers go into the layers after them as
+            well. A mean is then subtracted inside a convolution, where float32 rounds it more.
         certify: Whether to check the result with `export.certify` before returning it.
 
     Returns:
@@ -132,7 +140,7 @@ def fold(
     Reference:
         Jacob et al. 2018, https://arxiv.org/abs/1712.05877, section 3.2.
     """
-    folded = fold_as(model, "float32", forward=forward, keep=keep)
+    folded = fold_as(model, "float32", forward=forward, keep=keep, preprocessing=preprocessing)
     if certify:
         from export.certificate import require
 
@@ -141,12 +149,18 @@ def fold(
 
 
 def fold_as(
-    model: keras.Model, dtype: str, *, forward: bool = True, keep: Sequence[str] = ()
+    model: keras.Model,
+    dtype: str,
+    *,
+    forward: bool = True,
+    keep: Sequence[str] = (),
+    preprocessing: bool = False,
 ) -> Folded:
     """Fold a model and build the result in a dtype; see `fold`."""
     source = graph.read(model)
     entries = fold_graph(source, forward=forward, keep=tuple(keep))
-    report = Report(tuple(entries), fingerprint(model), forward, tuple(keep))
+    inputs = tuple(_fold_preprocessing(source)) if preprocessing else ()
+    report = Report(tuple(entries), fingerprint(model), forward, tuple(keep), inputs)
     return Folded(graph.build(source, dtype), report)
 
 
@@ -262,6 +276,24 @@ class _Folder:
         codes = tuple(no.reason.value for no in reasons.values())
         name = call.layer.source.name if call.layer.source is not None else call.layer.name
         return Entry(name, action, tuple(into), told, codes, largest, dead)
+
+
+def _fold_preprocessing(source: Graph) -> Iterable[Entry]:
+    """Fold the preprocessing layers of a graph in place.
+
+    BatchNorms go first: the map that may be left here would stand in their way.
+    """
+    for call, outcome in fold_inputs(source).items():
+        scale, refusal = outcome.scale, outcome.refusal
+        yield Entry(
+            call.layer.name if call.layer.source is None else call.layer.source.name,
+            cast(Action, outcome.action),
+            outcome.into,
+            "" if refusal is None else str(refusal),
+            () if refusal is None else (refusal.reason.value,),
+            -1.0 if scale is None else float(np.abs(scale).max()),
+            0 if scale is None else int(np.sum(scale == 0)),
+        )
 
 
 def _is_batchnorm(call: Call) -> bool:
