@@ -399,8 +399,11 @@ def _free(wanted: str, taken: set[str]) -> str:
 def build(graph: Graph, dtype: str) -> keras.Model:
     """Build a Keras model from a graph.
 
+    The graph's float64 weights are let go of as they are cast, so that no moment needs room for
+    all of them beside the whole new model.
+
     Args:
-        graph: The graph.
+        graph: The graph. It is used up.
         dtype: The policy of every layer: ``float32`` or ``float64``. Weights are cast to it from
             float64 once.
 
@@ -423,7 +426,8 @@ def _build(graph: Graph, dtype: str) -> keras.Model:
     with copying.policy(dtype):
         for call in graph.calls:
             layer = call.layer
-            if layer not in made:
+            is_first = layer not in made
+            if is_first:
                 made[layer] = copying.make(layer.cls, layer.config, layer.name, layer.source, dtype)
             if not call.inputs and issubclass(layer.cls, keras.layers.InputLayer):
                 result = made[layer].output
@@ -431,8 +435,9 @@ def _build(graph: Graph, dtype: str) -> keras.Model:
                 args, kwargs = _fill((call.args, call.kwargs), values)
                 result = made[layer](*args, **kwargs)
             values.update(zip(call.outputs, keras.tree.flatten(result), strict=True))
-        for layer, keras_layer in made.items():
-            copying.set_state(keras_layer, layer.source, layer.weights)
+            if is_first:  # its variables are there now
+                copying.set_state(made[layer], layer.source, layer.weights)
+                layer.weights.clear()
         return keras.Model(
             _fill(graph.inputs, values), _fill(graph.outputs, values), name=graph.name
         )

@@ -80,7 +80,7 @@ def measure(
         runs=len(times),
         threads=options.intra_op_num_threads,
         provider=PROVIDER,
-        processor=_processor(),
+        processor=processor(),
     )
 
 
@@ -91,7 +91,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _processor() -> str:
+def processor() -> str:
     """Name the processor as the system does."""
     information = Path("/proc/cpuinfo")
     if information.is_file():
