@@ -23,9 +23,10 @@ def tfds_dir() -> Path:
 
 @pytest.fixture(autouse=True)
 def _fresh_keras():
-    """Give each test Keras' default policy and its own names."""
-    yield
+    """Give each test Keras' default policy, its own names and, each time, the same weights."""
     import keras
 
+    keras.utils.set_random_seed(0)
+    yield
     keras.config.set_dtype_policy("float32")
     keras.utils.clear_session(free_memory=False)
