@@ -43,7 +43,7 @@ def _range(call: Call) -> tuple[float, float] | None:
     if config.get("negative_slope") or config.get("threshold"):
         return None
     limit = config.get("max_value")
-    return 0.0, np.inf if limit is None else float(limit)
+    return 0.0, np.inf if limit is None else float(np.float32(limit))  # Keras clips with float32
 
 
 @backward_rule("Activation")
