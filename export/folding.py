@@ -158,9 +158,10 @@ def fold_as(
 ) -> Folded:
     """Fold a model and build the result in a dtype; see `fold`."""
     source = graph.read(model)
+    sha256 = fingerprint(model)  # before there are float64 weights beside what it copies
     entries = fold_graph(source, forward=forward, keep=tuple(keep))
     inputs = tuple(_fold_preprocessing(source)) if preprocessing else ()
-    report = Report(tuple(entries), fingerprint(model), forward, tuple(keep), inputs)
+    report = Report(tuple(entries), sha256, forward, tuple(keep), inputs)
     return Folded(graph.build(source, dtype), report)
 
 
