@@ -19,6 +19,7 @@ FORMAT = "foldzoo.report/1"
 TEMPLATE = "report.html.j2"
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
+HUGE_SCALE = 100  # from here on a BatchNorm's scale is marked; the page says why
 _SERIES = {"": "train", "val_": "held out", "test_": "test"}  # by what stands before loss, accuracy
 
 
@@ -133,19 +134,7 @@ class Report:
 
     def to_html(self) -> str:
         """Return the report as one page that asks for nothing from anywhere else."""
-        import jinja2
-
-        pages = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        pages.filters.update(
-            number=number, percent=percent, size=size, breakable=_breakable, title=_title
-        )
-        return pages.get_template(TEMPLATE).render(report=self)
+        return render(TEMPLATE, report=self)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write ``report.json`` and ``report.html`` into a folder.
@@ -158,6 +147,32 @@ class Report:
         """
         write_json(Path(folder) / REPORT_FILE, self.to_dict())
         write_text(Path(folder) / PAGE_FILE, self.to_html())
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill in one of our pages.
+
+    Args:
+        template: Its file's name.
+        **values: What the template asks for.
+
+    Returns:
+        The page. Words from outside are escaped.
+    """
+    import jinja2
+
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters.update(
+        number=number, percent=percent, size=size, breakable=_breakable, title=_title
+    )
+    pages.globals.update(huge_scale=HUGE_SCALE)
+    return pages.get_template(template).render(**values)
 
 
 def choose(truth: np.ndarray, predicted: np.ndarray, *, most: int = 9) -> np.ndarray:
