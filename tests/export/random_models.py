@@ -127,7 +127,7 @@ def transposed(grow: Grower, x: Any) -> Any:
         return x
     stride = grow.sizes(rank, 3)
     kernel = grow.sizes(rank, 4)
-    extra = None
+    padding, extra = grow.pick("same", "valid"), None
     if grow.pick(False, True):
         extra = tuple(grow.pick(*range(s)) for s in stride)
     cls = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)[rank - 1]
@@ -135,13 +135,18 @@ def transposed(grow: Grower, x: Any) -> Any:
         grow.pick(2, 1, 3),
         kernel,
         strides=stride,
-        padding=grow.pick("same", "valid"),
+        padding=padding,
         output_padding=extra[0] if rank == 1 and extra else extra,
         use_bias=grow.pick(True, False),
         activation=grow.pick(None, None, "relu"),
     )
-    shape = layer.compute_output_shape(x.shape)
-    return grow.call(layer, x) if min(shape[1:-1]) > 0 else x
+    # TensorFlow runs it only where the convolution that it is the gradient of gives x's size.
+    for size, made, k, s in zip(
+        positions(x), layer.compute_output_shape(x.shape)[1:-1], kernel, stride, strict=True
+    ):
+        if size != -(-(made if padding == "same" else made - k + 1) // s):
+            return x
+    return grow.call(layer, x)
 
 
 def dense(grow: Grower, x: Any) -> Any:
@@ -311,7 +316,7 @@ def again(grow: Grower, x: Any) -> Any:
 
 def join(grow: Grower, x: Any) -> Any:
     """Add or concatenate two tensors that fit."""
-    same = [other for other in grow.tensors if tuple(other.shape) == tuple(x.shape)]
+    same = [other for other in grow.tensors if other.shape == x.shape and None not in x.shape[1:]]
     rank = rank_of(x)
     if rank >= 1:
         side = [layers.BatchNormalization()(x), x]
