@@ -1,0 +1,107 @@
+"""Compare onnxruntime's latency on a folded model and on plain ``model.export(format="onnx")``.
+
+    python -m tests.bench.latency [--models A,B] [--out FILE]
+
+Both files stay loaded; short runs of the two take turns, so that what slows the machine down slows
+both. A round's ratio is of the medians of its two runs; the spread is over the rounds. Run it on a
+machine that does nothing else.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import export
+
+from .models import application
+from .onnx_nodes import plain
+from .records import RESULTS, Results, alone, chosen
+
+MODELS = ("DenseNet121", "ResNet50V2", "ResNet50")  # the last one as a control: nothing is gained
+BATCHES = (1, 8)
+THREADS = 2
+ROUNDS = 21
+RUN_SECONDS = 0.7
+FEWEST_CALLS = 3
+WARM_UP = 5
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Take turns over both files of a model, at each batch size."""
+    model = application(name)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"plain": Path(folder, "plain.onnx"), "folded": Path(folder, "folded.onnx")}
+        plain(model, files["plain"])
+        export.to_onnx(export.fold(model), files["folded"])
+        shape = model.inputs[0].shape[1:]
+        del model
+        sessions = {kind: session(path) for kind, path in files.items()}
+        return {f"batch {batch}": compare(sessions, batch, shape) for batch in BATCHES}
+
+
+def session(path: Path) -> Any:
+    """Load a file with onnxruntime's default optimisations."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def compare(sessions: dict[str, Any], batch: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Take turns over two sessions; each is first in every other round."""
+    image = np.random.default_rng(0).normal(size=(batch, *shape)).astype(np.float32)
+    load = os.getloadavg()[0]
+    for running in sessions.values():
+        run(running, image, WARM_UP, 0)
+    rounds = []
+    for number in range(ROUNDS):
+        order = list(sessions) if number % 2 else list(reversed(sessions))
+        rounds.append({kind: run(sessions[kind], image) for kind in order})
+    ratios = np.array([found["folded"] / found["plain"] for found in rounds])
+    return {
+        **{f"{kind}_ms": float(np.median([r[kind] for r in rounds])) for kind in sessions},
+        "ratio": float(np.median(ratios)),
+        "ratio_low": float(np.quantile(ratios, 0.25)),
+        "ratio_high": float(np.quantile(ratios, 0.75)),
+        "ratio_least": float(ratios.min()),
+        "ratio_most": float(ratios.max()),
+        "rounds": ROUNDS,
+        "load": load,
+    }
+
+
+def run(
+    running: Any, image: np.ndarray, fewest: int = FEWEST_CALLS, seconds: float = RUN_SECONDS
+) -> float:
+    """Call a session for a while; return the median of a call in milliseconds."""
+    feed = {running.get_inputs()[0].name: image}
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < fewest or time.perf_counter() < end:
+        start = time.perf_counter()
+        running.run(None, feed)
+        times.append(1000 * (time.perf_counter() - start))
+    return float(np.median(times))
+
+
+def main() -> None:
+    """Measure what the file lacks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", help="names separated by commas; default: all")
+    parser.add_argument("--out", type=Path, default=RESULTS / "latency.json")
+    arguments = parser.parse_args()
+    results = Results(arguments.out)
+    for name in chosen(arguments.models, MODELS):
+        if name not in results.rows:
+            results.add(name, alone(measure, name))
+            print(name, results.rows[name], flush=True)
+
+
+if __name__ == "__main__":
+    main()

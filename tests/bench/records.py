@@ -1,0 +1,80 @@
+"""Results of the comparisons, one JSON file each, with the machine that they were measured on."""
+
+import concurrent.futures
+import importlib.metadata
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from export.latency import processor
+from zoo.files import write_json
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("keras", "tensorflow", "numpy", "onnx", "onnxruntime", "tf2onnx")
+
+
+def environment() -> dict[str, Any]:
+    """What decides a measured time, besides the load."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "processor": processor(),
+        "threads": len(os.sched_getaffinity(0)),
+        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+    }
+
+
+class Results:
+    """Rows by name, written to the file one by one, so that a run can be stopped and taken up.
+
+    Args:
+        path: The JSON file; rows that it already has are kept.
+
+    Raises:
+        SystemExit: It was measured on another machine or with other versions.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.environment = environment()
+        self.rows: dict[str, dict[str, Any]] = {}
+        if not path.is_file():
+            return
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        changed = [
+            key
+            for key in self.environment
+            if key != "date" and stored["environment"][key] != self.environment[key]
+        ]
+        if changed:
+            raise SystemExit(
+                f"{path} was measured with other {' and '.join(changed)}; rows of two machines do "
+                "not belong in one table: remove the file or pass another with --out"
+            )
+        self.rows = stored["rows"]
+
+    def add(self, name: str, row: dict[str, Any]) -> None:
+        """Put a row in, or more values into a row, and write the file."""
+        self.rows[name] = {**self.rows.get(name, {}), **row}
+        write_json(self.path, {"environment": self.environment, "rows": self.rows})
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a new process: memory is its own, and nothing is warm but the files."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def chosen(text: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Read a list of names separated by commas; all where none is given."""
+    if text is None:
+        return known
+    names = tuple(text.split(","))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"accepted are {', '.join(known)}; received {', '.join(unknown)}")
+    return names

@@ -1,0 +1,74 @@
+"""The documents say what the stored results say."""
+
+import keras
+import pytest
+
+from export.folding import Entry
+
+from . import applications, latency, onnx_nodes, scaling, write_docs
+from .models import APPLICATIONS
+
+# Those of keras.applications without BatchNorm.
+OTHERS = {"VGG16", "VGG19"} | {
+    f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge")
+}
+
+
+@pytest.mark.parametrize("path", write_docs.DOCUMENTS, ids=lambda path: path.name)
+def test_documents_are_as_written(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("<!-- written by") == text.count("<!-- end -->") > 0
+    # To make them so: python -m tests.bench.write_docs
+    assert write_docs.written(text) == text
+
+
+def test_every_table_stands_in_a_document():
+    texts = [path.read_text(encoding="utf-8") for path in write_docs.DOCUMENTS]
+    assert all(any(f": {name} -->" in text for text in texts) for name in write_docs.TABLES)
+
+
+def test_no_action_of_the_report_lacks_a_column():
+    actions = Entry.__dataclass_fields__["action"].type.__args__
+    assert {*write_docs._ACTIONS, "kept"} == set(actions)
+
+
+def test_all_of_keras_applications_is_listed():
+    models = {name for name in dir(keras.applications) if name[0].isupper()}
+    assert models == set(APPLICATIONS) | OTHERS
+
+
+@pytest.mark.parametrize(
+    "name, rows",
+    [
+        ("applications", APPLICATIONS),
+        ("onnx_nodes", onnx_nodes.MODELS),
+        ("latency", latency.MODELS),
+        ("scaling", [f"{order}, {n} times" for order in scaling.ORDERS for n in scaling.BLOCKS]),
+    ],
+)
+def test_results_are_complete(name, rows):
+    results = write_docs.stored(name)
+    assert list(results["environment"]) == ["date", "processor", "threads", "versions"]
+    assert set(results["rows"]) == set(rows)
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_no_batchnorm_of_an_application_is_left(name):
+    row = write_docs.stored("applications")["rows"][name]
+    assert row["batchnorms"] == sum(row["actions"].values()) > 0
+    assert row["kept"] == [] and row["left"]["BatchNormalization"] == 0
+    assert row["certificate"]["ok"], row["certificate"]["why"]
+
+
+def test_times_and_memory_are_within_what_is_promised():
+    rows = write_docs.stored("applications")["rows"]
+    assert rows["ResNet50"]["fold_seconds"] < 2
+    assert rows["EfficientNetB7"]["fold_seconds"] < 15
+
+
+def test_one_application_folds_as_the_results_say():
+    """A small one is folded anew, so that results of an older folder are noticed."""
+    row = write_docs.stored("applications")["rows"]["MobileNetV3Small"]
+    assert applications.counts(applications.application("MobileNetV3Small")) == {
+        key: row[key] for key in ("batchnorms", "actions", "kept", "left")
+    }

@@ -1,0 +1,255 @@
+"""Write the tables of the documents from the stored results and the code.
+
+    python -m tests.bench.write_docs
+
+A table stands between two marks, ``<!-- written by tests/bench/write_docs.py: NAME -->`` and
+``<!-- end -->``; the text around them is a person's.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from export.rules.engine import EXPLANATIONS
+from zoo.cards import CARD_FILE, Card
+from zoo.files import write_text
+
+from .latency import THREADS
+from .onnx_nodes import NODES
+from .records import RESULTS
+from .scaling import exponent
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "folding.md")
+_MARKED = re.compile(
+    r"(<!-- written by tests/bench/write_docs\.py: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
+# The actions of a report, with the columns that they are shown in.
+_ACTIONS = {
+    "folded_backward": "backward",
+    "folded_forward": "forward",
+    "clamped": "clamped",
+    "scale_forward": "one addition left",
+    "merged": "merged",
+}
+
+
+def written(text: str) -> str:
+    """Put the tables into a document's text."""
+    return _MARKED.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
+
+
+def stored(name: str) -> dict[str, Any]:
+    """Read a results file."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Write a table in Markdown: the first column to the left, the others to the right."""
+    columns = list(header)
+    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def measured(results: dict[str, Any]) -> str:
+    """Say where and when results were measured."""
+    found = results["environment"]
+    versions = ", ".join(f"{package} {version}" for package, version in found["versions"].items())
+    return (
+        f"\nMeasured on {found['date']}, {found['processor']}, {found['threads']} threads; "
+        f"{versions}.\n"
+    )
+
+
+def reasons() -> str:
+    """The closed list of reasons."""
+    lines = [f"| `{reason}` | {text} |\n" for reason, text in EXPLANATIONS.items()]
+    return "| code | why a BatchNorm is kept |\n|---|---|\n" + "".join(lines)
+
+
+def applications() -> str:
+    """What became of the BatchNorms of keras.applications, and what it took."""
+    results = stored("applications")
+    rows = results["rows"]
+    actions = [a for a in _ACTIONS if any(row["actions"].get(a) for row in rows.values())]
+    header = ("model", "BatchNorms", *(_ACTIONS[a] for a in actions), "kept")
+    header += ("weights, MB", "fold, s", "building, s", "memory, × weights")
+    lines = [
+        (
+            name,
+            row["batchnorms"],
+            *(row["actions"].get(action, 0) for action in actions),
+            len(row["kept"]),
+            f"{row['weights_mb']:.0f}",
+            f"{row['fold_seconds']:.2f}",
+            f"{row['build_seconds']:.2f}",
+            f"{row['peak_mb'] / row['weights_mb']:.1f}",
+        )
+        for name, row in rows.items()
+    ]
+    total = sum(row["batchnorms"] for row in rows.values())
+    kept = sum(len(row["kept"]) for row in rows.values())
+    summary = f"{len(rows)} models with {total} BatchNorms, of which {kept} are kept.\n\n"
+    return summary + table(header, lines) + kept_reasons(rows) + measured(results)
+
+
+def kept_reasons(rows: dict[str, Any]) -> str:
+    """The BatchNorms that are kept, each with its reason; nothing where there is none."""
+    lines = [
+        f"| {name} | `{kept['layer']}` | {kept['reason']} |\n"
+        for name, row in rows.items()
+        for kept in row["kept"]
+    ]
+    return "\n| model | kept | why |\n|---|---|---|\n" + "".join(lines) if lines else ""
+
+
+def certificates() -> str:
+    """The certificates of keras.applications."""
+    results = stored("applications")
+    found = {
+        name: row["certificate"] for name, row in results["rows"].items() if "certificate" in row
+    }
+    lines = [
+        (
+            name,
+            f"{row['size']}×{row['size']}",
+            f"{row['algebra']:.1e}",
+            f"{row['original_error']:.1e}",
+            f"{row['folded_error']:.1e}",
+            "holds" if row["ok"] else row["why"],
+        )
+        for name, row in found.items()
+    ]
+    header = ("model", "input", "algebra", "original's rounding", "folded's rounding", "it")
+    return table(header, lines) + measured(results)
+
+
+def nodes() -> str:
+    """The nodes in plain and in folded files."""
+    results = stored("onnx_nodes")
+    rows = results["rows"]
+    kinds = [
+        kind
+        for kind in NODES
+        if any(row[file]["nodes"][kind] for row in rows.values() for file in ("plain", "folded"))
+    ]
+    lines = [
+        (
+            name,
+            *(f"{row['plain']['nodes'][k]} → {row['folded']['nodes'][k]}" for k in kinds),
+            f"{row['plain']['all_nodes']} → {row['folded']['all_nodes']}",
+            f"{row['plain']['megabytes']:.3g} → {row['folded']['megabytes']:.3g}",
+            f"{row['plain']['seconds']:.1f} → {row['folded']['seconds']:.1f}",
+        )
+        for name, row in rows.items()
+    ]
+    problems = [
+        f"\nOnnxruntime does not load the {'plain' if file == 'plain' else 'folded'} file of "
+        f"{name}: `{row[file]['problem']}`.\n"
+        for name, row in rows.items()
+        for file in ("plain", "folded")
+        if row[file]["problem"]
+    ]
+    header = ("plain → folded", *kinds, "all nodes", "MB", "seconds")
+    return table(header, lines) + "".join(problems) + measured(results)
+
+
+def latency() -> str:
+    """Latencies side by side."""
+    results = stored("latency")
+    lines = [
+        (
+            f"{name}, {batch}",
+            f"{row['plain_ms']:.1f}",
+            f"{row['folded_ms']:.1f}",
+            f"**{row['ratio']:.2f}**",
+            f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}",
+            f"{row['ratio_least']:.2f} to {row['ratio_most']:.2f}",
+            row["rounds"],
+            f"{row['load']:.1f}",
+        )
+        for name, batches in results["rows"].items()
+        for batch, row in batches.items()
+    ]
+    header = ("", "plain, ms", "folded, ms", "folded / plain", "middle half", "all", "rounds")
+    return (
+        table((*header, "load before"), lines)
+        + f"\nOnnxruntime used {THREADS} threads."
+        + measured(results).replace("\n", " ", 1)
+    )
+
+
+def scaling() -> str:
+    """Times over chains of more and more layers."""
+    results = stored("scaling")
+    orders: dict[str, list[dict[str, Any]]] = {}
+    for row in results["rows"].values():
+        orders.setdefault(row["order"], []).append(row)
+    lines = [
+        (
+            f"{order}, {row['blocks']} times",
+            row["layers"],
+            f"{row['fold_seconds']:.2f}",
+            f"{1e3 * row['fold_seconds'] / row['layers']:.2f}",
+            f"{row['build_seconds']:.2f}",
+            f"{1e3 * row['build_seconds'] / row['layers']:.2f}",
+        )
+        for order, rows in orders.items()
+        for row in rows
+    ]
+    powers = "; ".join(
+        f"{order}: fold {exponent(rows, 'fold_seconds'):.2f}, "
+        f"building {exponent(rows, 'build_seconds'):.2f}"
+        for order, rows in orders.items()
+    )
+    header = ("chain", "layers", "fold, s", "per layer, ms", "building, s", "per layer, ms")
+    return (
+        table(header, lines)
+        + f"\nTime grows with this power of the number of layers (1 is linear): {powers}.\n"
+        + measured(results)
+    )
+
+
+def weights() -> str:
+    """The shipped weights, from their cards."""
+    cards = [Card.read(path) for path in sorted(ROOT.glob(f"saved_models/*/{CARD_FILE}"))]
+    lines = [
+        (
+            f"`{card.name}`",
+            card.dataset,
+            f"{100 * card.metrics['test_accuracy']:.2f} %",
+            f"{100 * card.metrics['test_accuracy_low']:.2f} to "
+            f"{100 * card.metrics['test_accuracy_high']:.2f}",
+            card.metrics["test_images"],
+            f"{card.metrics['parameters']:,}",
+            card.precision,
+        )
+        for card in cards
+    ]
+    header = ("weights", "data", "test accuracy", "95 % interval", "test images", "parameters")
+    return table((*header, "trained in"), lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "reasons": reasons,
+    "applications": applications,
+    "certificates": certificates,
+    "nodes": nodes,
+    "latency": latency,
+    "scaling": scaling,
+    "weights": weights,
+}
+
+
+def main() -> None:
+    """Write the documents."""
+    for path in DOCUMENTS:
+        write_text(path, written(path.read_text(encoding="utf-8")))
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
