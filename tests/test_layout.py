@@ -71,6 +71,7 @@ sys.meta_path.insert(0, Refuse())
 """
 
 
+@pytest.mark.slow
 def test_zoo_and_training_work_without_tensorflow():
     code = WITHOUT_TENSORFLOW + (
         "import numpy, zoo, training\n"

@@ -11,6 +11,7 @@ from export.folding import fold_as
 from export.rules import Reason
 from export.rules.engine import EXPLANATIONS
 from zoo import keras_files
+from zoo.layers import SpatialBias
 from zoo.norm import BATCH_KINDS, KINDS, PLACEMENTS
 
 from .models import randomize, resnet
@@ -192,5 +193,7 @@ def test_same_padding_gets_a_map_and_never_a_wrong_constant():
     model = randomize(keras.Model(image, conv(layers.BatchNormalization()(image))))
     folded = export.fold(model)
     assert folded.report.entries[0].action == "folded_forward"
-    assert folded.model.get_layer("c_bias_map").shape == (6, 6, 3)
+    (added,) = (layer for layer in folded.model.layers if isinstance(layer, SpatialBias))
+    assert added.shape == (6, 6, 3)
+    assert folded.model.output_names == ["c"]  # the map is last now, and has taken the name
     assert algebra(model) <= ALGEBRA
