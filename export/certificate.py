@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from export.checks import Check, Verdict
+from export.checks import Check, Verdict, plain
 from export.errors import ExportError
 from export.fingerprint import fingerprint
 from export.folding import Folded, fold_as
@@ -69,14 +69,8 @@ class Certificate(Verdict):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the certificate as plain values that JSON can hold."""
-        return {
-            **super().to_dict(),
-            "algebra": self.algebra,
-            "original_error": self.original_error,
-            "folded_error": self.folded_error,
-            "drift": self.drift,
-            "first_difference": self.first_difference,
-        }
+        own = ("algebra", "original_error", "folded_error", "drift", "first_difference")
+        return {**super().to_dict(), **plain({name: getattr(self, name) for name in own})}
 
 
 def certify(model: keras.Model, folded: Folded) -> Certificate:

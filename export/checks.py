@@ -1,5 +1,6 @@
 """What every verdict is made of: one measured value against one limit."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,7 +57,22 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as plain values that JSON can hold."""
-        return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
+        return {"ok": self.ok, "checks": [plain(asdict(check)) for check in self.checks]}
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as JSON can hold them, which knows no infinity and no NaN: they become text.
+
+    Args:
+        values: Numbers and texts by name.
+
+    Returns:
+        The same, for example with ``"inf"`` for an infinite number.
+    """
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
+    }
 
 
 def _short(value: float | int | str) -> str:

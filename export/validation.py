@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export import onnx_checks, onnx_metadata, parity
-from export.checks import Check, Verdict
+from export.checks import Check, Verdict, plain
 from export.divergence import first_divergence
 from export.errors import ExportError
 from export.onnx_runtime import LEVELS, Session
@@ -30,13 +30,32 @@ _COMPARED = ("off", "all")  # the optimisation levels whose outputs are compared
 _SPLIT_BATCH = 256
 
 
+@dataclass(frozen=True)
+class Validation(Verdict):
+    """What `validate` found.
+
+    Args:
+        checks: What was looked at.
+        error: The file's largest float32 error on any batch, of the largest output, against
+            float64; infinite where it was not compared.
+        limit: What was accepted of it.
+    """
+
+    error: float = float("inf")
+    limit: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict as plain values that JSON can hold."""
+        return {**super().to_dict(), **plain({"error": self.error, "limit": self.limit})}
+
+
 def validate(
     model: "keras.Model | Folded",
     path: str | os.PathLike[str],
     *,
     data: Data | None = None,
     progress: Progress | None = None,
-) -> Verdict:
+) -> Validation:
     """Judge whether an ONNX file is sound and computes what a Keras model computes.
 
     The reference is the model in float64. The file's error may be twice the largest that the model
@@ -72,6 +91,7 @@ def validate(
     nchw = onnx_checks.is_nchw(proto, given, metadata)
     sessions, loaded = _load(proto, nchw=nchw)
     checks += loaded
+    error, limit = float("inf"), 0.0
     if _comparable(sessions, given):
         names = sessions["all"].outputs
         reference = parity.Reference.of(given.model, probabilities=PROBABILITIES in names[1:])
@@ -79,9 +99,10 @@ def validate(
         checks += run.compare(list(probes(given.model, _preprocessing(metadata), _images(data))))
         if data is not None:
             checks += run.compare_split(*data)
+        error, limit = run.error, run.limit
     else:
         checks.append(Check("parity with Keras", False, "not compared", "compared", _WHY_NOT))
-    return Verdict(tuple(checks))
+    return Validation(tuple(checks), error=error, limit=limit)
 
 
 _WHY_NOT = "the file cannot be loaded, or its inputs or outputs are not the model's"
@@ -190,6 +211,7 @@ class _Run:
     nchw: bool
     progress: Progress
     own_error: float = field(default=0.0, init=False)
+    error: float = field(default=0.0, init=False)
 
     @property
     def limit(self) -> float:
@@ -204,6 +226,7 @@ class _Run:
             compared.append(self._compared(probe))
         self.progress("comparing", len(batches), len(batches))
         self.own_error = max(one.answer.own_error for one in compared)
+        self.error = max(one.worst for one in compared)
         checks = []
         for kind in dict.fromkeys(probe.kind for probe in batches):
             for batch in dict.fromkeys(p.batch for p in batches if p.kind == kind):

@@ -1,6 +1,7 @@
 """A certificate holds for a sound fold, fails for any other, and says which part is wrong."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -97,6 +98,7 @@ def test_a_broken_model_is_never_certified():
     result = export.certify(model, export.fold(model))
     assert "algebra in float64" in failed(result)
     assert result.algebra == float("inf")
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["algebra"] == "inf"
 
 
 def test_free_sizes_are_tried_at_several():

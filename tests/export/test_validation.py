@@ -1,5 +1,7 @@
 """What `validate` finds in a good file, and in every kind of bad one."""
 
+import json
+
 import keras
 import numpy as np
 import onnx
@@ -139,6 +141,15 @@ def test_a_changed_weight_of_a_folded_file_is_named_against_the_trained_model(tm
     onnx.save(proto, path)
     details = [check.detail for check in export.validate(model, path).failed]
     assert any("is 'stage2_block2_1_conv'" in detail for detail in details)
+
+
+def test_another_number_of_classes_is_a_failed_verdict_that_json_can_hold(model, spoiled):
+    images = keras.Input(model.input_shape[1:], name="image")
+    other = keras.Model(images, layers.Dense(3, name="logits")(layers.Flatten()(images)))
+    verdict = export.validate(other, spoiled(lambda proto: None))
+    assert not verdict.ok
+    assert verdict.error == float("inf")
+    assert json.loads(json.dumps(verdict.to_dict(), allow_nan=False))["error"] == "inf"
 
 
 def test_rounding_to_bfloat16_fails(model, spoiled):
