@@ -69,7 +69,7 @@ def convert(
         result = model(tf.nest.pack_sequence_as(model.input, tensors), training=False)
         return dict(zip(outputs, tf.nest.flatten(result), strict=True))
 
-    with _layers_marked(model) as names, _calls_inlined():
+    with _layers_marked(model) as names, _calls_inlined(), _constants_inlined(model):
         traced.get_concrete_function(*signature)  # an error in here is the model's own
         with _converter_log() as log:
             try:
@@ -143,6 +143,26 @@ def _calls_inlined() -> Iterator[None]:
         yield
     finally:
         tf.config.run_functions_eagerly(before)
+
+
+@contextmanager
+def _constants_inlined(model: "keras.Model") -> Iterator[None]:
+    """Let Normalization layers compute with plain arrays, which a trace takes as constants.
+
+    What they have are tensors; a trace makes inputs of those, and so would the converter.
+    """
+    import keras
+
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)]
+    before = [(layer.mean, layer.variance) for layer in layers]
+    try:
+        for layer in layers:
+            layer.mean = keras.ops.convert_to_numpy(layer.mean)
+            layer.variance = keras.ops.convert_to_numpy(layer.variance)
+        yield
+    finally:
+        for layer, (mean, variance) in zip(layers, before, strict=True):
+            layer.mean, layer.variance = mean, variance
 
 
 class _Collector(logging.Handler):

@@ -209,6 +209,15 @@ def test_a_layer_called_twice_and_an_operation(tmp_path):
     assert_same(path, model)
 
 
+def test_normalization_layers_become_constants(tmp_path):
+    learned = layers.Normalization()
+    learned.adapt(np.random.default_rng(0).normal(size=(9, 6, 6, 3)))
+    given = layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0])
+    image = keras.Input((6, 6, 3))
+    model = keras.Model(image, layers.Conv2D(2, 3)(learned(given(image))))
+    assert_same(export.to_onnx(model, tmp_path / "model.onnx"), model)
+
+
 def test_several_inputs_and_outputs_keep_their_names(tmp_path):
     left, right = keras.Input((4,), name="left"), keras.Input((6,), name="right")
     joined = layers.Concatenate()([left, right])
