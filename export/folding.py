@@ -211,15 +211,17 @@ class _Folder:
 
     def start(self, call: Call) -> Entry:
         """Look at a BatchNorm before anything moves."""
+        refusal = None
         try:
-            if any(fnmatch.fnmatch(call.layer.name, pattern) for pattern in self._keep):
-                raise Refused(Reason.NOT_ASKED, "it was asked to be kept")
             _require_inference(call)
-            affine = batchnorm_affine(call.layer, batchnorm_axis(call))
-        except Refused as refusal:
+            scale = batchnorm_affine(call.layer, batchnorm_axis(call)).scale
+            self._facts[call] = (float(np.abs(scale).max()), int(np.sum(scale == 0)))
+        except Refused as refused:
+            refusal = refused
+        if any(fnmatch.fnmatch(call.layer.name, pattern) for pattern in self._keep):
+            refusal = Refused(Reason.NOT_ASKED, "it was asked to be kept")
+        if refusal is not None:
             return self._entry(call, "kept", refusals={"": refusal})
-        scale = affine.scale
-        self._facts[call] = (float(np.abs(scale).max()), int(np.sum(scale == 0)))
         return self._entry(call, "folded_backward")
 
     def attempt(self, calls: list[Call], send: Any) -> dict[Call, Entry]:
