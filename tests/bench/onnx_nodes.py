@@ -51,7 +51,7 @@ def plain(model: Any, path: Path) -> None:
 
 
 def exported(path: Path, write: Any) -> dict[str, Any]:
-    """Write a file, see whether onnxruntime loads it, and count its nodes."""
+    """Write a file, load it, and count its nodes."""
     import onnx
     import onnxruntime
 
@@ -59,17 +59,13 @@ def exported(path: Path, write: Any) -> dict[str, Any]:
     write(path)
     seconds = time.perf_counter() - start
     nodes = Counter(node.op_type for node in onnx.load(path).graph.node)
-    try:
-        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        problem = ""
-    except onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph as error:
-        problem = str(error).splitlines()[0].replace(str(path), path.name)
+    asked = [value.name for value in onnxruntime.InferenceSession(path).get_inputs()]
     return {
         "nodes": {kind: nodes[kind] for kind in NODES},
         "all_nodes": nodes.total(),
         "megabytes": path.stat().st_size / 1e6,
         "seconds": seconds,
-        "problem": problem,
+        "extra_inputs": asked[1:],  # all models that are compared have one
     }
 
 

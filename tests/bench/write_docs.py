@@ -115,7 +115,7 @@ def certificates() -> str:
     lines = [
         (
             name,
-            f"{row['size']}×{row['size']}",
+            f"{row['size']}×{row['size']}" if row["size"] else "of free size",
             f"{row['algebra']:.1e}",
             f"{row['original_error']:.1e}",
             f"{row['folded_error']:.1e}",
@@ -146,15 +146,15 @@ def nodes() -> str:
         )
         for name, row in rows.items()
     ]
-    problems = [
-        f"\nOnnxruntime does not load the {'plain' if file == 'plain' else 'folded'} file of "
-        f"{name}: `{row[file]['problem']}`.\n"
+    useless = [
+        f"\nThe {file} file of {name} cannot be run on images alone: besides the image it asks for "
+        f"`{'`, `'.join(row[file]['extra_inputs'])}`.\n"
         for name, row in rows.items()
         for file in ("plain", "folded")
-        if row[file]["problem"]
+        if row[file]["extra_inputs"]
     ]
     header = ("plain → folded", *kinds, "all nodes", "MB", "seconds")
-    return table(header, lines) + "".join(problems) + measured(results)
+    return table(header, lines) + "".join(useless) + measured(results)
 
 
 def latency() -> str:
