@@ -19,7 +19,7 @@ FORMAT = "foldzoo.report/1"
 TEMPLATE = "report.html.j2"
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
-HUGE_SCALE = 100  # from here on a BatchNorm's scale is marked; the page says why
+HUGE_SCALE = 100  # a BatchNorm's scale of this or more is marked; the page says why
 _SERIES = {"": "train", "val_": "held out", "test_": "test"}  # by what stands before loss, accuracy
 
 

@@ -34,9 +34,10 @@ app.command("train", epilog="Example: zoo train resnet20.digits --set epochs=3 -
 app.command("evaluate", epilog="Example: zoo evaluate runs/three/model.keras --data digits")(
     learning.evaluate
 )
-app.command("fold", epilog="Example: zoo fold runs/three/model.keras -o folded.keras --certify")(
-    deployment.fold
-)
+app.command(
+    "fold",
+    epilog="Example: zoo fold runs/three/model.keras -o folded.keras --certify --report fold.html",
+)(deployment.fold)
 app.command(
     "export", epilog="Example: zoo export runs/three/model.keras --data digits --out bundle"
 )(deployment.export)

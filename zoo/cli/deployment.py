@@ -10,7 +10,7 @@ from rich.text import Text
 from zoo.cli.learning import test_split
 from zoo.cli.screen import DataDir, Json, checks, finish, stages, steps, verdict
 from zoo.cli.startup import load_keras
-from zoo.cli.summary import read_report, summary
+from zoo.cli.summary import fold_summary, read_report, summary
 
 Source = Annotated[
     str,
@@ -44,41 +44,83 @@ def fold(
         bool,
         typer.Option(help="Whether a BatchNorm may go into the layer after it as well."),
     ] = True,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="BatchNorms to leave alone, by name: 'stem_*'. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--preprocessing",
+            help="Fold Rescaling and Normalization layers into the next ones too.",
+        ),
+    ] = False,
     certify: Annotated[
         bool, typer.Option("--certify", help="Prove that the folded model is the same one.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PAGE.html",
+            help="Write a page: each BatchNorm, and the graph before and after.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fold every BatchNorm of a model into the layers beside it."""
     import export
     from export.sources import source
     from zoo import keras_files
-    from zoo.files import check_writable
+    from zoo.files import check_writable, write_text
 
     check_writable(out)
+    if report is not None:
+        _check_page(report)
     load_keras()
-    model = source(file).model
-    folded = export.fold(model, forward=forward)
-    certificate = export.certify(model, folded) if certify else None
+    given = source(file)
+    folded = export.fold(given.model, forward=forward, keep=keep or (), preprocessing=preprocessing)
+    certificate = export.certify(given.model, folded) if certify else None
     ok = certificate is None or certificate.ok
     if ok:
         keras_files.save(folded.model, out)
-    report = folded.report.to_dict()
+    if report is not None:
+        from export.fold_report import page
+
+        write_text(report, page(given.model, folded, name=given.name, certificate=certificate))
 
     def human(console: Console) -> None:
-        kept = folded.report.kept
-        console.print(f"{len(folded.report.folded)} BatchNorms folded, {len(kept)} kept")
-        for entry in kept:
-            console.print(Text(f"  {entry.layer} kept: {entry.reason}"))
+        console.print(fold_summary(folded.report))
         if certificate is not None:
             console.print(checks(certificate))
             console.print(verdict(certificate.ok))
         console.print(Text(f"wrote {out}" if ok else f"{out} was not written"))
+        if report is not None:
+            console.print(Text(f"wrote {report}"))
 
-    document = {"ok": ok, "file": str(out) if ok else None, "fold": report}
+    document = {
+        "ok": ok,
+        "file": str(out) if ok else None,
+        "report": None if report is None else str(report),
+        "fold": folded.report.to_dict(),
+    }
     if certificate is not None:
         document["certificate"] = certificate.to_dict()
     finish(document, human, as_json=as_json)
+
+
+def _check_page(path: Path) -> None:
+    """Make sure, before the long work, that a page can be written at a place."""
+    from zoo.errors import InputError
+    from zoo.files import check_writable
+
+    if path.suffix not in (".html", ".htm"):
+        raise InputError(f"--report: accepted is a file name that ends in .html; received {path}")
+    check_writable(path)
 
 
 def export(

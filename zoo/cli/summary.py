@@ -1,14 +1,21 @@
-"""The short table that ``zoo demo`` and ``zoo export`` end with."""
+"""The tables that ``zoo demo``, ``zoo export`` and ``zoo fold`` end with."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from zoo.cli.screen import rows, verdict
+
+if TYPE_CHECKING:
+    from export.folding import Entry, Report
+
+MOST_ROWS = 40  # of a table of BatchNorms; for more of them there is the page, or --json
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -51,3 +58,59 @@ def _lines(report: dict[str, Any], folder: Path) -> Iterator[tuple[str, str | Te
     )
     yield "report", str(folder / "report.html")
     yield "verdict", verdict(report["ok"])
+
+
+def fold_summary(report: "Report") -> Group:
+    """Tell what became of each BatchNorm, or of many of them how many; and why some are kept."""
+    few = len(report.entries) <= MOST_ROWS
+    parts: list[Table | Text] = [
+        Text(
+            f"{len(report.folded)} of {len(report.entries)} BatchNorms folded, "
+            f"{len(report.kept)} kept",
+            style="bold",
+        )
+    ]
+    if report.entries:
+        parts.append(_each(report.entries) if few else _counts(report.entries))
+    if report.preprocessing:
+        parts += [Text("preprocessing", style="bold"), _each(report.preprocessing)]
+    kept = [entry for entry in (*report.entries, *report.preprocessing) if entry.action == "kept"]
+    parts += [Text(f"{entry.layer} kept: {entry.reason}") for entry in kept]
+    return Group(*parts)
+
+
+def _each(entries: Sequence["Entry"]) -> Table:
+    """Lay out one row for each layer: with its largest scale, and how many channels are dead."""
+    from export.report import HUGE_SCALE, number
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("layer", overflow="fold")
+    table.add_column("action", no_wrap=True)
+    table.add_column("into", overflow="fold")
+    table.add_column("scale", justify="right", no_wrap=True)
+    table.add_column("dead", justify="right", no_wrap=True)
+    for entry in entries:
+        huge, known = entry.max_scale >= HUGE_SCALE, entry.max_scale >= 0
+        table.add_row(
+            Text(entry.layer),
+            Text(entry.action.replace("_", " "), style="red" if entry.action == "kept" else ""),
+            Text(", ".join(entry.into)),
+            Text(number(entry.max_scale) if known else "?", style="bold red" if huge else ""),
+            Text(str(entry.dead_channels or "")),
+        )
+    return table
+
+
+def _counts(entries: Sequence["Entry"]) -> Table:
+    """Lay out how many layers went which way, and the largest scale."""
+    from export.report import number
+
+    actions = Counter(entry.action for entry in entries)
+    largest = max(entries, key=lambda entry: entry.max_scale)
+    return rows(
+        [
+            *((action.replace("_", " "), count) for action, count in actions.most_common()),
+            ("largest scale", f"{number(largest.max_scale)} ({largest.layer})"),
+            ("dead channels", sum(entry.dead_channels for entry in entries)),
+        ]
+    )
