@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from export import parity
 from export.checks import Check, Verdict, plain
 from export.errors import ExportError
 from export.fingerprint import fingerprint
@@ -28,11 +29,6 @@ from zoo.errors import InputError
 # Two orders of float64's sums differ by a few of its ulps (2.2e-16), grown by the cancellation and
 # the depth of a network; a wrong fold differs by 1e-2 and more. 1e-12 is far from both.
 ALGEBRA_LIMIT = 1e-12
-# A fold that rounds as well as the original has errors of the same size: which of the two is the
-# larger one is chance, a factor of two is not.
-ROUNDING_FACTOR = 2.0
-# One float32 ulp of the largest output: an original that happens to be exact asks for no less.
-ROUNDING_FLOOR = float(np.finfo(np.float32).eps)
 # A model that computes in one of these differs from its float32 copy; no limit is known for that.
 OTHER_FLOATS = ("float16", "bfloat16", "float64")
 # The largest of few rounding errors is a matter of luck: over two images' eight outputs one model's
@@ -113,7 +109,7 @@ def certify(model: keras.Model, folded: Folded) -> Certificate:
         count += 1
     algebra_ok = errors["algebra"] <= ALGEBRA_LIMIT
     first = "" if algebra_ok else first_difference(original64, folded64)
-    limit = max(ROUNDING_FACTOR * errors["original"], ROUNDING_FLOOR)
+    limit = parity.limit_for(errors["original"])
     checks = (
         _source_check(model, folded),
         *(() if mixed else (_copy_check(errors["drift"], limit),)),
@@ -132,7 +128,7 @@ def certify(model: keras.Model, folded: Folded) -> Certificate:
             errors["folded"],
             limit,
             f"error of the folded model against float64; the original's is {errors['original']:.2g}"
-            ", of which twice is accepted",
+            ", of which twice is accepted and a few units in the last place",
         ),
     )
     return Certificate(
@@ -157,23 +153,6 @@ def require(model: keras.Model, folded: Folded) -> Certificate:
     return certificate
 
 
-def relative_difference(values: np.ndarray, reference: np.ndarray) -> float:
-    """Return the largest difference, relative to the largest magnitude of the reference.
-
-    Args:
-        values: Any shape.
-        reference: The same shape.
-
-    Returns:
-        A number; infinite where either holds one that is not finite.
-    """
-    values, reference = np.asarray(values, np.float64), np.asarray(reference, np.float64)
-    if not (np.all(np.isfinite(values)) and np.all(np.isfinite(reference))):
-        return float("inf")
-    scale = float(np.max(np.abs(reference), initial=0.0)) or 1.0
-    return float(np.max(np.abs(values - reference), initial=0.0)) / scale
-
-
 def outputs(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """Run a model for inference and return its outputs, flat.
 
@@ -183,6 +162,10 @@ def outputs(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
 
     Returns:
         One array per output.
+
+    Raises:
+        InputError: The backend lacks an operation of the model in its dtype, as TensorFlow lacks
+            3D pooling in float64.
     """
     cast = [
         array.astype(tensor.dtype) if np.issubdtype(array.dtype, np.floating) else array
@@ -190,8 +173,23 @@ def outputs(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
     ]
     structure = getattr(model, "_inputs_struct", None)
     given = cast[0] if structure is None else keras.tree.pack_sequence_as(structure, cast)
-    made = keras.tree.flatten(model(given, training=False))
+    try:
+        made = keras.tree.flatten(model(given, training=False))
+    except _backend_errors() as error:
+        raise InputError(
+            f"Keras on {keras.backend.backend()} cannot compute {model.name} in "
+            f"{model.inputs[0].dtype}: {' '.join(str(error).split())[:300]}"
+        ) from error
     return [np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(o, _wide(o)))) for o in made]
+
+
+def _backend_errors() -> tuple[type[BaseException], ...]:
+    """Return what a backend raises where it has no kernel for an operation in some dtype."""
+    if keras.backend.backend() != "tensorflow":
+        return ()
+    import tensorflow as tf
+
+    return (tf.errors.OpError,)
 
 
 def _wide(tensor: Any) -> str:
@@ -289,7 +287,7 @@ def _runs(model: keras.Model, size: int) -> bool:
 def _note(errors: dict[str, float], name: str, values: list[Any], reference: list[Any]) -> None:
     """Keep the largest difference over all outputs."""
     for value, wanted in zip(values, reference, strict=True):
-        errors[name] = max(errors[name], relative_difference(value, wanted))
+        errors[name] = max(errors[name], parity.error(value, wanted))
 
 
 def _source_check(model: keras.Model, folded: Folded) -> Check:
@@ -353,7 +351,7 @@ def first_difference(original: keras.Model, folded: keras.Model) -> str:
     parted = ""
     for (layer, _), reference, values in zip(pairs, first, second, strict=True):
         same = values.shape == reference.shape
-        if same and relative_difference(values, reference) <= ALGEBRA_LIMIT:
+        if same and parity.error(values, reference) <= ALGEBRA_LIMIT:
             parted = ""
         else:
             parted = parted or layer.name

@@ -10,7 +10,7 @@ import numpy as np
 
 from export import graph
 from export.fingerprint import fingerprint
-from export.graph import Call, Graph
+from export.graph import Call, Graph, Layer
 from export.rules import engine
 from export.rules.branches import merge_branches
 from export.rules.engine import Plan, Reason, Refused
@@ -208,10 +208,13 @@ class _Folder:
         self._keep = keep
         self._refusals: dict[Call, dict[str, Refused]] = {}
         self._facts: dict[Call, tuple[float, int]] = {}
+        self._names: dict[Call, str] = {}
+        self._untouched: set[Layer] = set()
 
     def start(self, call: Call) -> Entry:
         """Look at a BatchNorm before anything moves."""
         refusal = None
+        self._names[call] = call.layer.name
         try:
             _require_inference(call)
             scale = batchnorm_affine(call.layer, batchnorm_axis(call)).scale
@@ -220,6 +223,7 @@ class _Folder:
             refusal = refused
         if any(fnmatch.fnmatch(call.layer.name, pattern) for pattern in self._keep):
             refusal = Refused(Reason.NOT_ASKED, "it was asked to be kept")
+            self._untouched.add(call.layer)
         if refusal is not None:
             return self._entry(call, "kept", refusals={"": refusal})
         return self._entry(call, "folded_backward")
@@ -236,7 +240,7 @@ class _Folder:
 
     def _together(self, calls: list[Call], send: Any) -> dict[Call, Entry]:
         """Send some calls of one BatchNorm away, or none of them."""
-        plan = Plan(self._graph)
+        plan = Plan(self._graph, self._untouched)
         try:
             for call in calls:
                 plan.visit(call)
@@ -277,8 +281,7 @@ class _Folder:
         largest, dead = self._facts.get(call, (-1.0, 0))
         told = "; ".join(f"{way}: {no}" if way else str(no) for way, no in reasons.items())
         codes = tuple(no.reason.value for no in reasons.values())
-        name = call.layer.source.name if call.layer.source is not None else call.layer.name
-        return Entry(name, action, tuple(into), told, codes, largest, dead)
+        return Entry(self._names[call], action, tuple(into), told, codes, largest, dead)
 
 
 def _fold_preprocessing(source: Graph) -> Iterable[Entry]:
@@ -304,14 +307,15 @@ def _is_batchnorm(call: Call) -> bool:
 
 
 def _require_inference(call: Call) -> None:
-    """Refuse a BatchNorm that is more than a scale and a shift."""
+    """Refuse a BatchNorm that is more than a scale and a shift.
+
+    A mask is no reason: it chooses what statistics are made of, and inference makes none.
+    """
     if call.layer.cls is not keras.layers.BatchNormalization:
         raise Refused(Reason.UNSUPPORTED_LAYER, engine.describe(call))
     # A frozen one uses its stored statistics even when it is called for training.
     if call.kwargs.get("training") and call.layer.config.get("trainable", True):
         raise Refused(Reason.TRAINING_MODE, engine.describe(call))
-    if call.kwargs.get("mask") is not None:
-        raise Refused(Reason.MASKED, engine.describe(call))
 
 
 def _by_layer(calls: list[Call]) -> list[list[Call]]:

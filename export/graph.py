@@ -151,16 +151,22 @@ class Graph:
             call.layer.calls.remove(call)
             call.layer = Layer(name, keras.layers.Identity, {"name": name})
             call.layer.calls.append(call)
-            for extra in call.inputs[1:]:
-                extra.users.remove(call)
+            extras = call.inputs[1:]
             call.args, call.kwargs = (source,), {}
+            self._release(call, extras)
             return
         for user in list(dict.fromkeys(output.users)):
             self.replace_input(user, output, source)
-        for used in call.inputs:
-            used.users.remove(call)
+        source.users.remove(call)
         call.layer.calls.remove(call)
         self.calls.remove(call)
+        self._release(call, call.inputs[1:])
+
+    def _release(self, call: Call, tensors: list[Tensor]) -> None:
+        """Let go of what a call took, such as a mask, and of what only that was made for."""
+        for tensor in tensors:
+            tensor.users.remove(call)
+            self.prune(tensor)
 
     def insert_after(self, call: Call, layer: Layer) -> Call:
         """Put a call of a new layer between a call's only output and all its users.

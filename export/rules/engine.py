@@ -8,7 +8,7 @@ is carried out only when every rule on every branch agreed.
 
 import enum
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,6 @@ class Reason(enum.StrEnum):
     """Why a BatchNorm is kept. The list is closed; docs and tests go through it."""
 
     TRAINING_MODE = "training_mode"
-    MASKED = "masked"
     INVALID_STATISTICS = "invalid_statistics"
     CHANNEL_AXIS = "channel_axis"
     FUSED_ACTIVATION = "fused_activation"
@@ -47,7 +46,6 @@ class Reason(enum.StrEnum):
 
 EXPLANATIONS = {
     Reason.TRAINING_MODE: "it is called with training=True, so it uses the batch's statistics",
-    Reason.MASKED: "it is called with a mask",
     Reason.INVALID_STATISTICS: "its variance is negative beyond epsilon, or a number is not finite",
     Reason.CHANNEL_AXIS: "its axis is not the channel axis of the layer that would take it in",
     Reason.FUSED_ACTIVATION: "an activation inside that layer stands between",
@@ -123,14 +121,16 @@ class Plan:
 
     Args:
         graph: The graph that it is for.
+        untouched: Layers that were asked to be left alone.
 
     Attributes:
         action: What the report will say became of the BatchNorm.
         carrying: On the way forward: the tensors that carry the affine.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, untouched: Collection[Layer] = ()) -> None:
         self.graph = graph
+        self._untouched = untouched
         self.action = ""
         self.carrying: set[Tensor] = set()
         self._changes: dict[Layer, Change] = {}
@@ -174,9 +174,11 @@ class Plan:
             **config: New settings.
 
         Raises:
-            Refused: A value would not be finite in float32, or another call of the same layer
-                wants other values.
+            Refused: A value would not be finite in float32, another call of the same layer wants
+                other values, or the layer was asked to be left alone.
         """
+        if call.layer in self._untouched:
+            raise Refused(Reason.NOT_ASKED, f"{describe(call)} was asked to be kept")
         for name, value in weights.items():
             if not np.all(np.abs(value) <= _FLOAT32_MAX):  # false for NaN too
                 raise Refused(Reason.NOT_FINITE, f"{name} of {describe(call)}")

@@ -73,7 +73,7 @@ def _gamma_and_beta(call: Call, affine: Affine) -> tuple[np.ndarray, np.ndarray]
     layer = call.layer
     if affine.axis != batchnorm_axis(call):
         raise Refused(Reason.CHANNEL_AXIS, describe(call))
-    if call.kwargs.get("training") or call.kwargs.get("mask") is not None:
+    if call.kwargs.get("training"):
         raise Refused(Reason.TRAINING_MODE, describe(call))
     ones = np.ones_like(affine.scale)
     gamma = layer.weight("gamma") if layer.config["scale"] else ones

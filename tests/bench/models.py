@@ -1,5 +1,7 @@
 """The models that are compared, with BatchNorms as after training."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
@@ -17,8 +19,8 @@ APPLICATIONS = (
 )
 
 
-def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Give every BatchNorm statistics as after training, with gamma of both signs."""
+def randomize(model: keras.Model, seed: int = 0, signs: tuple[int, ...] = (-1, 1)) -> keras.Model:
+    """Give every BatchNorm statistics as after training, with gamma of both signs or of one."""
     random = np.random.default_rng(seed)
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
@@ -26,16 +28,16 @@ def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
             layer.moving_mean.assign(random.normal(size=size))
             layer.moving_variance.assign(random.uniform(0.3, 3, size))
             if layer.scale:
-                layer.gamma.assign(random.uniform(0.5, 1.5, size) * random.choice([-1, 1], size))
+                layer.gamma.assign(random.uniform(0.5, 1.5, size) * random.choice(signs, size))
             if layer.center:
                 layer.beta.assign(random.normal(size=size))
     return model
 
 
-def application(name: str, size: int | None = None) -> keras.Model:
+def application(name: str, size: int | None = None, **statistics: Any) -> keras.Model:
     """A model of keras.applications, at its default input size or another."""
     shape = {} if size is None else {"input_shape": (size, size, 3)}
-    return randomize(getattr(keras.applications, name)(weights=None, **shape))
+    return randomize(getattr(keras.applications, name)(weights=None, **shape), **statistics)
 
 
 def small(order: str, blocks: int = 4) -> keras.Model:

@@ -127,17 +127,3 @@ def test_the_report_of_another_fold_is_not_enough():
 
 def test_an_empty_verdict_is_not_good():
     assert not export.Verdict(()).ok
-
-
-@pytest.mark.parametrize(
-    ("values", "reference", "difference"),
-    [
-        ([1.0, 2.0], [1.0, 2.0], 0.0),
-        ([1.0, 2.5], [1.0, 2.0], 0.25),
-        ([0.5], [0.0], 0.5),
-        ([np.nan], [1.0], np.inf),
-        ([1.0], [np.inf], np.inf),
-    ],
-)
-def test_relative_difference(values, reference, difference):
-    assert certificate.relative_difference(np.array(values), np.array(reference)) == difference

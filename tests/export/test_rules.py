@@ -9,9 +9,11 @@ from keras import layers
 
 import export
 from export import graph
-from export.certificate import ALGEBRA_LIMIT, outputs, probes, relative_difference
+from export.certificate import ALGEBRA_LIMIT, outputs, probes
 from export.folding import Folded, fold_as, fold_graph
+from export.parity import error
 from export.rules import Reason
+from zoo.errors import InputError
 from zoo.layers import ChannelClamp, SpatialBias
 
 from .random_models import with_weights
@@ -37,7 +39,7 @@ def fold_exactly(model: keras.Model, **options) -> Folded:
     kinds = list(probes(wide))
     for inputs in (kinds[0], kinds[-1]):
         pairs = zip(outputs(folded.model, inputs), outputs(wide, inputs), strict=True)
-        assert max(relative_difference(*pair) for pair in pairs) <= ALGEBRA_LIMIT
+        assert max(error(*pair) for pair in pairs) <= ALGEBRA_LIMIT
     return folded
 
 
@@ -641,13 +643,34 @@ def test_an_output_keeps_its_name_when_a_map_follows_it(activation):
     assert folded.model.output_names == ["head"]
 
 
-# Why a BatchNorm is kept. Each case makes a model and says which codes its only kept entry has.
-
-
-def _masked():
+def test_a_mask_is_no_reason_to_keep_a_batchnorm():
     tokens = keras.Input((5,), dtype="int32")
     x = layers.Embedding(4, 3, mask_zero=True)(tokens)
-    return with_weights(keras.Model(tokens, BatchNorm()(x)), 1, "both")
+    x = BatchNorm()(layers.Dense(4)(x))
+    model = with_weights(keras.Model(tokens, layers.LSTM(2)(x)), 1, "both")
+    assert_gone(model, "folded_backward")
+
+
+def test_a_batchnorm_that_was_asked_to_be_kept_takes_nothing_in():
+    first, second = BatchNorm(name="first"), BatchNorm(name="second")
+    model = net((4, 2), layers.Activation("tanh"), first, second)
+    kept = export.fold(model, keep=["first"]).report.kept
+    assert [(entry.layer, entry.codes) for entry in kept] == [
+        ("first", ("not_asked",)),
+        ("second", ("not_asked", "model_output")),
+    ]
+
+
+def test_what_tensorflow_cannot_compute_in_float64_is_told_in_one_line():
+    model = net((4, 4, 4, 2), layers.Conv3D(3, 2), BatchNorm(), layers.AveragePooling3D(2))
+    folded = export.fold(model)
+    assert folded.report.kept == ()
+    with pytest.raises(InputError, match=r"cannot compute .* in float64") as caught:
+        export.certify(model, folded)
+    assert "\n" not in str(caught.value)
+
+
+# Why a BatchNorm is kept. Each case makes a model and says which codes its only kept entry has.
 
 
 def _for_training():
@@ -701,7 +724,6 @@ def _not_finite():
 
 REASONS = {
     Reason.TRAINING_MODE: (_for_training, ["training_mode"]),
-    Reason.MASKED: (_masked, ["masked"]),
     Reason.INVALID_STATISTICS: (_broken, ["invalid_statistics"]),
     Reason.CHANNEL_AXIS: (
         lambda: net((5, 4, 2), layers.Conv2D(3, 2), BatchNorm(axis=1)),
