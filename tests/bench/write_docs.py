@@ -60,7 +60,18 @@ def measured(results: dict[str, Any]) -> str:
     versions = ", ".join(f"{package} {version}" for package, version in found["versions"].items())
     return (
         f"\nMeasured on {found['date']}, {found['processor']}, {found['threads']} threads; "
-        f"{versions}.\n"
+        f"{versions}.{_load(results['rows'])}\n"
+    )
+
+
+def _load(rows: dict[str, Any]) -> str:
+    """Say how busy the machine was, where that was written down."""
+    loads = [row["load"] for row in rows.values() if "load" in row]
+    if not loads:
+        return ""
+    return (
+        f" Other programs ran too (load average {min(loads):.1f} to {max(loads):.1f}), so a quiet "
+        "machine is faster."
     )
 
 
