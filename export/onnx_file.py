@@ -189,7 +189,7 @@ def _require_right(
             )
     inputs = random_inputs(given.model, _BATCH)
     answer = reference.answer(inputs)
-    limit = _GATE * parity.limit_for(answer.own_error)
+    limit = _GATE * parity.limit_for(answer.own_error())
     for level in ("off", "all"):
         error = parity.worst_error(Session(proto, level=level, nchw=nchw).run(inputs), answer.exact)
         if not error <= limit:

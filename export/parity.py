@@ -1,7 +1,9 @@
 """How near a computation is to the exact one, judged by how near the original itself is.
 
 The error of a batch is max |value - reference| / max |reference|, over all images and numbers of
-one output; the reference is the model computed in float64. float32 rounds differently in each order
+one output; the reference is the model computed in float64. Where batches of one kind are compared,
+the largest reference is that of all of them: a single image whose logits happen to cancel would
+else make any rounding look large. float32 rounds differently in each order
 of summation, so a file is not asked to equal Keras: its error may be twice the largest that the
 original itself makes in float32, plus a few units in the last place. The original's own error is
 the largest over all batches; where a model normalizes by the data itself, over a few runs that
@@ -31,13 +33,21 @@ class Answer:
 
     Args:
         exact: Each output in float64.
-        single: Each output in float32, as the original computes it.
-        own_error: The original's own float32 error, of the worst output and run.
+        runs: Each output in float32, as the original computes it: the plain run first, and then
+            those that round otherwise, if any.
     """
 
     exact: list[np.ndarray]
-    single: list[np.ndarray]
-    own_error: float
+    runs: list[list[np.ndarray]]
+
+    @property
+    def single(self) -> list[np.ndarray]:
+        """Each output in float32, of the plain run."""
+        return self.runs[0]
+
+    def own_error(self, scales: Sequence[float] | None = None) -> float:
+        """Return the original's own float32 error, of the worst output and run."""
+        return max(worst_error(run, self.exact, scales) for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class Reference:
         if self.noisy is not None:
             for _ in range(_NOISY_RUNS):
                 runs.append(self._with_probabilities(compute(self.noisy, inputs)))
-        return Answer(exact, single, max(worst_error(run, exact) for run in runs))
+        return Answer(exact, runs)
 
     def compute_exact(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute one batch in float64."""
@@ -117,12 +127,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def error(value: np.ndarray, reference: np.ndarray) -> float:
+def error(value: np.ndarray, reference: np.ndarray, scale: float | None = None) -> float:
     """Measure one output of one batch: max |value - reference| / max |reference|.
 
     Args:
         value: What was computed.
         reference: What it should be, in float64.
+        scale: What to divide by instead of the reference's own largest number.
 
     Returns:
         The error; infinite where the shapes differ or a number is not finite.
@@ -130,15 +141,26 @@ def error(value: np.ndarray, reference: np.ndarray) -> float:
     if value.shape != reference.shape or not (np.isfinite(value) & np.isfinite(reference)).all():
         return float("inf")
     difference = float(np.abs(value.astype(np.float64) - reference).max(initial=0.0))
-    scale = float(np.abs(reference).max(initial=0.0))
+    if scale is None:
+        scale = largest(reference)
     return difference / max(scale, float(np.finfo(np.float32).tiny))
 
 
-def worst_error(values: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> float:
+def largest(values: np.ndarray) -> float:
+    """Return the largest magnitude in an array, 0 where it is empty."""
+    return float(np.abs(values).max(initial=0.0))
+
+
+def worst_error(
+    values: Sequence[np.ndarray],
+    references: Sequence[np.ndarray],
+    scales: Sequence[float] | None = None,
+) -> float:
     """Return the largest error over all outputs; infinite where some are missing."""
     if len(values) != len(references):
         return float("inf")
-    return max(error(value, ref) for value, ref in zip(values, references, strict=True))
+    divisors = [None] * len(values) if scales is None else scales
+    return max(error(*three) for three in zip(values, references, divisors, strict=True))
 
 
 def limit_for(own_error: float) -> float:

@@ -31,6 +31,11 @@ class Probe:
     inputs: list[np.ndarray]
 
     @property
+    def family(self) -> str:
+        """How it was made, but for the number of images."""
+        return self.name.partition(", batch")[0]
+
+    @property
     def batch(self) -> int:
         """How many images it holds."""
         return len(self.inputs[0])

@@ -190,10 +190,11 @@ class _Compared:
     probe: Probe
     answer: parity.Answer
     files: dict[str, list[np.ndarray]]  # by level
+    scales: list[float]  # the largest number of each output, over all batches made so
 
     def error(self, level: str) -> float:
         """The file's error against the exact answer."""
-        return parity.worst_error(self.files[level], self.answer.exact)
+        return parity.worst_error(self.files[level], self.answer.exact, self.scales)
 
     @property
     def worst(self) -> float:
@@ -220,12 +221,17 @@ class _Run:
 
     def compare(self, batches: list[Probe]) -> list[Check]:
         """Compare the file with the model on made-up and real batches."""
-        compared = []
+        answers = {}
         for done, probe in enumerate(batches):
             self.progress(f"comparing: {probe.name}", done, len(batches))
-            compared.append(self._compared(probe))
+            answers[probe.name] = self._answers(probe)
         self.progress("comparing", len(batches), len(batches))
-        self.own_error = max(one.answer.own_error for one in compared)
+        compared = []
+        for probe in batches:
+            exact = [answers[p.name][0].exact for p in batches if p.family == probe.family]
+            scales = [max(map(parity.largest, same)) for same in zip(*exact, strict=True)]
+            compared.append(_Compared(probe, *answers[probe.name], scales))
+        self.own_error = max(one.answer.own_error(one.scales) for one in compared)
         self.error = max(one.worst for one in compared)
         checks = []
         for kind in dict.fromkeys(probe.kind for probe in batches):
@@ -234,10 +240,11 @@ class _Run:
                 checks.append(self._parity(f"{kind} inputs, batch {batch}", same))
         return [*checks, self._levels(compared), *self._top1(compared)]
 
-    def _compared(self, probe: Probe) -> _Compared:
+    def _answers(self, probe: Probe) -> tuple[parity.Answer, dict[str, list[np.ndarray]]]:
+        """Compute a batch by the model, and by the file at each level."""
         answer = self.reference.answer(probe.inputs)
         files = {level: self._answer(level, probe.inputs, answer.single) for level in _COMPARED}
-        return _Compared(probe, answer, files)
+        return answer, files
 
     def _answer(
         self, level: str, inputs: list[np.ndarray], like: list[np.ndarray]
@@ -270,7 +277,7 @@ class _Run:
         worst = 0.0
         for one in compared:
             off, full = (one.files[level] for level in _COMPARED)
-            worst = max(worst, parity.worst_error(full, off))
+            worst = max(worst, parity.worst_error(full, off, one.scales))
         limit = 2**0.5 * self.limit  # two roundings that know nothing of each other: in squares
         detail = "largest difference between optimisations off and all, of the largest output"
         return Check("optimisation levels agree", worst <= limit, worst, limit, detail)
@@ -288,7 +295,7 @@ class _Run:
                 value = one.files[level][0]
                 for image in parity.flips(single, value):
                     flipped += 1
-                    if not self._is_tie(exact, image, single, value):
+                    if not self._is_tie(exact, image, single, value, one.scales[0]):
                         unexplained.append(f"image {image} of {one.probe.name}")
         detail = f"{total} images, {flipped} with another class, all but these within rounding"
         if unexplained:
@@ -297,9 +304,10 @@ class _Run:
             Check("top-1 changes beyond rounding", not unexplained, len(unexplained), 0, detail)
         ]
 
-    def _is_tie(self, exact: np.ndarray, image: int, single: np.ndarray, value: np.ndarray) -> bool:
+    def _is_tie(
+        self, exact: np.ndarray, image: int, single: np.ndarray, value: np.ndarray, scale: float
+    ) -> bool:
         """Say whether an image's two first classes are nearer than what rounding may do."""
-        scale = float(np.abs(exact).max())
         return parity.is_tie(
             exact[image],
             int(single[image].argmax()),
@@ -326,7 +334,7 @@ class _Run:
                 unexplained += [
                     str(start + image)
                     for image in changed
-                    if not self._is_tie(exact, image, single, value)
+                    if not self._is_tie(exact, image, single, value, parity.largest(exact))
                 ]
         self.progress("test split", len(images), len(images))
         ties = flipped - len(unexplained)

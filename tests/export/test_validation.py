@@ -316,7 +316,7 @@ class TestParity:
         answer = reference.answer(
             [np.random.default_rng(0).normal(size=(7, 8, 8, 3)).astype(np.float32)]
         )
-        assert parity.limit_for(answer.own_error) < 1e-3 * 2.0**-8
+        assert parity.limit_for(answer.own_error()) < 1e-3 * 2.0**-8
 
     def test_ties_on_the_split_explain_a_difference(self, model, path, monkeypatch):
         """With a limit as wide as the logits every change is a tie, and accuracy is explained."""
