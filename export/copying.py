@@ -4,11 +4,9 @@ Keras has no call for this: ``clone_model`` drops weights and names, and a layer
 tells neither its weights nor what `adapt` learned.
 """
 
-import contextlib
 import copy
 import inspect
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -40,21 +38,6 @@ def config_of(source: Any) -> dict[str, Any]:
                 "no copy of it can be made; give the class one"
             ) from error
         return {}
-
-
-@contextlib.contextmanager
-def policy(dtype: str) -> Iterator[None]:
-    """Let layers that others make inside them have a dtype too, and put the caller's policy back.
-
-    Args:
-        dtype: The policy's name.
-    """
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def make(cls: Any, config: dict[str, Any], name: str, source: Any, dtype: str) -> Any:

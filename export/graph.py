@@ -16,6 +16,7 @@ from keras.src.models.functional import Functional  # Keras gives it no public n
 from export import copying
 from export.copying import FLOAT_DTYPES
 from zoo.errors import InputError
+from zoo.policies import policy
 
 
 @dataclass(eq=False)
@@ -416,20 +417,10 @@ def build(graph: Graph, dtype: str) -> keras.Model:
     Returns:
         A new model that shares nothing with the one that was read.
     """
-    policy = keras.config.dtype_policy()
-    # Inputs, and what a layer makes inside itself, take the policy that is in force.
-    keras.config.set_dtype_policy(dtype)
-    try:
-        return _build(graph, dtype)
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-def _build(graph: Graph, dtype: str) -> keras.Model:
-    """Build a Keras model under the policy in force."""
     made: dict[Layer, Any] = {}
     values: dict[Tensor, Any] = {}
-    with copying.policy(dtype):
+    # Inputs, and what a layer makes inside itself, take the policy that is in force.
+    with policy(dtype):
         for call in graph.calls:
             layer = call.layer
             is_first = layer not in made

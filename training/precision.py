@@ -1,7 +1,5 @@
 """Which numbers a training computes in, and how its losses are kept within their range."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import lazy_loader
@@ -24,24 +22,6 @@ def resolve(precision: str) -> str:
     if precision != "auto":
         return precision
     return "mixed_float16" if keras.distribution.list_devices("gpu") else "mixed_bfloat16"
-
-
-@contextmanager
-def policy(name: str) -> Iterator[None]:
-    """Have models built in a dtype policy, and the caller's policy back at the end.
-
-    Args:
-        name: The Keras dtype policy.
-
-    Yields:
-        Nothing.
-    """
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def scaled(optimizer: Any, name: str) -> Any:

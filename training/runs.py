@@ -25,6 +25,7 @@ from training.recipe import Recipe
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError
 from zoo.files import sha256, write_text
+from zoo.policies import policy
 from zoo.registry import create_model
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class _Run:
         return Interrupted(self.folder, step=self.state.step, steps=steps, command=command)
 
     def _build(self) -> "keras.Model":
-        with precision.policy(self.recipe.precision):
+        with policy(self.recipe.precision):
             return create_model(
                 self.recipe.arch,
                 input_shape=self.data.train.images.shape[1:],

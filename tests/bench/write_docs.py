@@ -135,7 +135,8 @@ def certificates() -> str:
         for name, row in found.items()
     ]
     header = ("model", "input", "algebra", "original's rounding", "folded's rounding", "it")
-    return table(header, lines) + measured(results)
+    told = f"Certified: {len(found)} of {len(results['rows'])} models.\n\n"
+    return told + table(header, lines) + measured(results)
 
 
 def nodes() -> str:

@@ -6,6 +6,7 @@ import pytest
 import training
 from training import precision
 from zoo.norm import KINDS, PLACEMENTS, Norm
+from zoo.policies import policy
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ def test_auto_follows_the_device(devices, policy, monkeypatch):
 
 def test_the_callers_policy_comes_back_whatever_happens():
     keras.config.set_dtype_policy("mixed_bfloat16")
-    with pytest.raises(RuntimeError), precision.policy("mixed_float16"):
+    with pytest.raises(RuntimeError), policy("mixed_float16"):
         assert keras.config.dtype_policy().name == "mixed_float16"
         raise RuntimeError
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
@@ -31,7 +32,7 @@ def small_batch():
 
 
 def test_float16_gradients_are_scaled_and_overflow_costs_one_step():
-    with precision.policy("mixed_float16"):
+    with policy("mixed_float16"):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, use_bias=False)])
     optimizer = precision.scaled(keras.optimizers.SGD(1.0), "mixed_float16")
     optimizer.build(model.trainable_variables)
@@ -77,7 +78,7 @@ def test_every_norm_trains_a_step_in_mixed_precision(kind, placement):
     from training.optimizer import SGD
     from zoo import create_model
 
-    with precision.policy("mixed_bfloat16"):
+    with policy("mixed_bfloat16"):
         model = create_model(
             "resnet20", norm=Norm(kind, placement=placement), width=0.5, input_shape=(8, 8, 3)
         )

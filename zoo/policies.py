@@ -1,0 +1,30 @@
+"""Keras' dtype policy, set for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lazy_loader
+
+keras = lazy_loader.load("keras")
+
+
+@contextmanager
+def policy(name: str) -> Iterator[None]:
+    """Have layers made in a dtype policy, and the caller's policy back at the end.
+
+    Args:
+        name: The Keras dtype policy, for example ``mixed_bfloat16``.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with policy("mixed_bfloat16"):
+        ...     model = zoo.create_model("resnet20")
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
