@@ -8,16 +8,21 @@ import zoo
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Give every BatchNorm statistics as after training, with gamma of both signs."""
+    """Give every BatchNorm statistics as after training, with gamma of both signs.
+
+    Larger gammas let activations grow from block to block, and a net of random weights then
+    magnifies rounding until chance decides which of two float32 computations is nearer.
+    """
     random = np.random.default_rng(seed)
+    draws = {
+        "gamma": lambda shape: random.choice([-1, 1], shape) * random.uniform(0.25, 0.75, shape),
+        "moving_variance": lambda shape: random.uniform(0.3, 3, shape),
+    }
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
             for variable in layer.weights:
-                shape = variable.shape
-                positive = variable.name == "moving_variance"
-                variable.assign(
-                    random.uniform(0.3, 3, shape) if positive else random.normal(size=shape)
-                )
+                draw = draws.get(variable.name, lambda shape: random.normal(size=shape))
+                variable.assign(draw(variable.shape))
     return model
 
 
