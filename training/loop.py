@@ -1,8 +1,7 @@
 """The one training loop: step by step with `train_on_batch`, on any Keras backend.
 
-On two CPU cores it is as fast as `fit` with a PyDataset (605 and 588 images/s on ResNet-20 in
-mixed_bfloat16, batch 128), and each step is in our hands: a loss that is no number stops the
-training at once, and a Ctrl-C ends it between two steps, where a checkpoint is exact.
+Unlike in `fit`, each step is in our hands: a loss that is no number stops the training at once, and
+a Ctrl-C ends it between two steps, where a checkpoint is exact.
 """
 
 import math
