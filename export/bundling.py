@@ -258,8 +258,8 @@ def _compare(
     onnx = onnx_logits(path)(images)
     accuracies = Accuracy(
         images=len(images),
-        trained=accuracy(keras_logits(given.model, images), truth),
-        folded=accuracy(keras_logits(folded, images), truth),
+        trained=accuracy(keras_logits(given.model)(images), truth),
+        folded=accuracy(keras_logits(folded)(images), truth),
         onnx=accuracy(onnx, truth),
     )
     labels = tuple(map(str, range(onnx.shape[-1]))) if given.card is None else given.card.labels

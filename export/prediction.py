@@ -12,6 +12,7 @@ from export.onnx_metadata import load, metadata_of, read_metadata
 from export.onnx_runtime import Session
 from export.parity import softmax
 from export.sources import source, unknown_preprocessing
+from zoo import xla
 from zoo.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def classifier(what: str | os.PathLike[str]) -> Classifier:
     given = source(what)
     return Classifier(
         name=given.name,
-        logits=lambda images: keras_logits(given.model, images),
+        logits=keras_logits(given.model),
         preprocessing=None if given.card is None else given.card.preprocessing,
         labels=() if given.card is None else given.card.labels,
     )
@@ -106,23 +107,28 @@ def _from_onnx(path: Path) -> Classifier:
     )
 
 
-def keras_logits(model: "keras.Model", images: np.ndarray) -> np.ndarray:
-    """Run a Keras model in batches of one size, so that it is traced once.
+def keras_logits(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
+    """Make a function of a Keras model with one input and one output.
 
     Args:
-        model: A model with one input and one output.
-        images: Preprocessed, (number, height, width, channels).
+        model: The model.
 
     Returns:
-        float32 logits, (number, classes).
+        A function from preprocessed images, (number, height, width, channels), to float32 logits,
+        (number, classes). It runs them in batches of one size, so that the model is traced once.
     """
-    size = min(BATCH, len(images))
-    parts = []
-    for start in range(0, len(images), size):
-        batch = images[start : start + size]
-        missing = [(0, size - len(batch)), *((0, 0) for _ in batch.shape[1:])]
-        parts.append(model.predict_on_batch(np.pad(batch, missing))[: len(batch)])
-    return np.concatenate(parts).astype(np.float32)
+    predict = xla.predictor(model)
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        size = min(BATCH, len(images))
+        parts = []
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
+            missing = [(0, size - len(batch)), *((0, 0) for _ in batch.shape[1:])]
+            parts.append(predict(np.pad(batch, missing))[: len(batch)])
+        return np.concatenate(parts).astype(np.float32)
+
+    return logits
 
 
 def onnx_logits(path: Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from training.data import Data, Split
+from zoo import xla
 from zoo.errors import InputError
 from zoo.preprocessing import Preprocessing
 
@@ -120,7 +121,8 @@ def _logits(
     model: Any, images: np.ndarray, preprocessing: Preprocessing, batch_size: int
 ) -> np.ndarray:
     """Compute the logits of all images, in float64."""
-    predict: Callable[[np.ndarray], Any] = getattr(model, "predict_on_batch", model)
+    is_model = hasattr(model, "predict_on_batch")
+    predict: Callable[[np.ndarray], Any] = xla.predictor(model) if is_model else model
     parts = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]

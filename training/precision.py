@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 import lazy_loader
 
+from zoo import xla
+
 keras = lazy_loader.load("keras")
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
@@ -22,6 +24,25 @@ def resolve(precision: str) -> str:
     if precision != "auto":
         return precision
     return "mixed_float16" if keras.distribution.list_devices("gpu") else "mixed_bfloat16"
+
+
+def jit_compile(precision: str) -> bool | Literal["auto"]:
+    """Say what Keras' ``compile`` is told of XLA.
+
+    Args:
+        precision: A dtype policy.
+
+    Returns:
+        True where XLA is needed for speed, see `zoo.xla`; else ``auto``, Keras' own choice.
+    """
+    return True if xla.is_needed(precision.removeprefix("mixed_")) else "auto"
+
+
+def describe(precision: str) -> str:
+    """Name a precision for the person who watches, with what is unusual about it here."""
+    if jit_compile(precision) is True:
+        return f"{precision} (compiled with XLA: this CPU has no bfloat16 arithmetic)"
+    return precision
 
 
 def scaled(optimizer: Any, name: str) -> Any:

@@ -170,7 +170,7 @@ class _Run:
             recipe.precision,
         )
         # Keras would wrap a mixed_float16 model's optimizer as well; that it is wrapped is ours
-        # to say. Keras compiles with XLA only where it is faster, that is not on CPUs.
+        # to say. By itself Keras does not compile with XLA on CPUs, where it is seldom faster.
         self.model.compile(
             optimizer=optimizer,
             loss=keras.losses.CategoricalCrossentropy(
@@ -178,6 +178,7 @@ class _Run:
             ),
             metrics=["accuracy"],
             auto_scale_loss=False,
+            jit_compile=precision.jit_compile(recipe.precision),
         )
         optimizer.build(self.model.trainable_variables)
         self.state = State(recipe.model_dump(mode="json"), keras.backend.backend())
@@ -208,7 +209,8 @@ class _Run:
             done=self.state.step,
         )
         progress.note(
-            f"{self.recipe.name}: {self.recipe.precision}, {len(self.train)} images, "
+            f"{self.recipe.name}: {precision.describe(self.recipe.precision)}, "
+            f"{len(self.train)} images, "
             f"{self.recipe.epochs} epochs of {loop.steps_per_epoch} steps"
         )
         try:
