@@ -9,8 +9,9 @@ Four things are shown, which together say that nothing but rounding changed:
 4. Rounding: in float32 it is as near to the float64 answer as the original itself is.
 """
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -45,7 +46,8 @@ class CertificateError(ExportError):
 
 @dataclass(frozen=True)
 class Certificate(Verdict):
-    """What `certify` found. Differences are relative: largest difference by largest reference.
+    """What `certify` found. Differences are relative: largest difference by largest reference,
+    over all inputs of one scale.
 
     Args:
         checks: What was looked at.
@@ -99,14 +101,20 @@ def certify(model: keras.Model, folded: Folded) -> Certificate:
     mixed = any(layer.compute_dtype in OTHER_FLOATS for layer in model._flatten_layers())
     errors = {"algebra": 0.0, "original": 0.0, "folded": 0.0, "drift": 0.0}
     count = 0
-    for inputs in probes(original64):
-        reference = outputs(original64, inputs)
-        _note(errors, "algebra", outputs(folded64, inputs), reference)
-        single = outputs(original32, inputs)
-        _note(errors, "original", single, reference)
-        _note(errors, "folded", outputs(folded.model, inputs), reference)
-        _note(errors, "drift", outputs(model, inputs), single)
-        count += 1
+    for alike in batches(original64):
+        references = [outputs(original64, inputs) for inputs in alike]
+        scales = parity.shared_scales(references)
+        for inputs, reference in zip(alike, references, strict=True):
+            single = outputs(original32, inputs)
+            made = {
+                "algebra": (outputs(folded64, inputs), reference),
+                "original": (single, reference),
+                "folded": (outputs(folded.model, inputs), reference),
+                "drift": (outputs(model, inputs), single),
+            }
+            for name, (values, wanted) in made.items():
+                errors[name] = max(errors[name], parity.worst_error(values, wanted, scales))
+            count += 1
     algebra_ok = errors["algebra"] <= ALGEBRA_LIMIT
     first = "" if algebra_ok else first_difference(original64, folded64)
     limit = parity.limit_for(errors["original"])
@@ -198,27 +206,37 @@ def _wide(tensor: Any) -> str:
     return "float32" if dtype in ("bfloat16", "float16") else dtype
 
 
-def probes(model: keras.Model) -> Iterator[list[np.ndarray]]:
+def batches(model: keras.Model) -> Iterator[list[list[np.ndarray]]]:
     """Make inputs of all kinds for a model, the same ones each time.
 
     Args:
         model: The model.
 
     Yields:
-        One array per input, float64 or integer: normal, uniform, zero, constant, large values, a
-        single bright position; at several sizes where a model's sizes are free.
+        Batches of one scale, whose errors are relative to the largest output of all of them: what
+        a model makes of one kind alone, say of zeros, may be zero, or nearly so by cancellation.
+        A batch is one array per input, float64 or integer: normal, uniform, zero, constant, a
+        single bright position; then large values; at several sizes where a model's sizes are free.
 
     Raises:
         InputError: The model takes none of the sizes that are tried for its free axes.
     """
     for size in _sizes(model):
         shapes = [_shape(tensor, size) for tensor in model.inputs]
-        for number, kind in enumerate(_KINDS):
-            random = np.random.default_rng(number)
-            yield [
-                _integers(random, shape, tensor) if _takes_integers(tensor) else kind(random, shape)
-                for shape, tensor in zip(shapes, model.inputs, strict=True)
-            ]
+        seeds = itertools.count()
+        for kinds in _KINDS:
+            yield [_batch(model, shapes, kind, next(seeds)) for kind in kinds]
+
+
+def _batch(
+    model: keras.Model, shapes: list[tuple[int, ...]], kind: Callable[..., Any], seed: int
+) -> list[np.ndarray]:
+    """Make one array of a kind for each input; integers where the input takes those."""
+    random = np.random.default_rng(seed)
+    return [
+        _integers(random, shape, tensor) if _takes_integers(tensor) else kind(random, shape)
+        for shape, tensor in zip(shapes, model.inputs, strict=True)
+    ]
 
 
 def _impulse(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -230,12 +248,14 @@ def _impulse(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 _KINDS = (
-    lambda random, shape: random.normal(size=shape),
-    lambda random, shape: random.uniform(0, 1, size=shape),
-    lambda random, shape: np.zeros(shape),
-    lambda random, shape: np.ones(shape),
-    lambda random, shape: 100 * random.normal(size=shape),
-    _impulse,
+    (
+        lambda random, shape: random.normal(size=shape),
+        lambda random, shape: random.uniform(0, 1, size=shape),
+        lambda random, shape: np.zeros(shape),
+        lambda random, shape: np.ones(shape),
+        _impulse,
+    ),
+    (lambda random, shape: 100 * random.normal(size=shape),),
 )
 
 
@@ -282,12 +302,6 @@ def _runs(model: keras.Model, size: int) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _note(errors: dict[str, float], name: str, values: list[Any], reference: list[Any]) -> None:
-    """Keep the largest difference over all outputs."""
-    for value, wanted in zip(values, reference, strict=True):
-        errors[name] = max(errors[name], parity.error(value, wanted))
 
 
 def _source_check(model: keras.Model, folded: Folded) -> Check:
@@ -343,7 +357,7 @@ def first_difference(original: keras.Model, folded: keras.Model) -> str:
         for layer in original.layers
         if layer.name in ours and _has_one_output(layer) and _has_one_output(ours[layer.name])
     ]
-    inputs = next(probes(original))
+    inputs = next(batches(original))[0]
     first, second = (
         outputs(keras.Model(model.inputs, [pair[side].output for pair in pairs]), inputs)
         for side, model in enumerate((original, folded))

@@ -10,7 +10,7 @@ the largest over all batches; where a model normalizes by the data itself, over 
 round otherwise too (see `export.rounding`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -136,14 +136,15 @@ def error(value: np.ndarray, reference: np.ndarray, scale: float | None = None) 
         scale: What to divide by instead of the reference's own largest number.
 
     Returns:
-        The error; infinite where the shapes differ or a number is not finite.
+        The error; infinite where the shapes differ or a number is not finite. Where there is
+        nothing to divide by, since every reference is 0, it is the difference itself.
     """
     if value.shape != reference.shape or not (np.isfinite(value) & np.isfinite(reference)).all():
         return float("inf")
     difference = float(np.abs(value.astype(np.float64) - reference).max(initial=0.0))
     if scale is None:
         scale = largest(reference)
-    return difference / max(scale, float(np.finfo(np.float32).tiny))
+    return difference / (scale or 1.0)
 
 
 def largest(values: np.ndarray) -> float:
@@ -161,6 +162,11 @@ def worst_error(
         return float("inf")
     divisors = [None] * len(values) if scales is None else scales
     return max(error(*three) for three in zip(values, references, divisors, strict=True))
+
+
+def shared_scales(references: Iterable[Sequence[np.ndarray]]) -> list[float]:
+    """Return the largest magnitude of each output over several batches of one kind."""
+    return [max(map(largest, same)) for same in zip(*references, strict=True)]
 
 
 def limit_for(own_error: float) -> float:

@@ -13,6 +13,7 @@ BATCHES = (1, 2, 7, 64)  # one, a pair, an odd number, and one that fills every 
 
 # Batch, scale: every batch at the scale that networks are trained on, and a tenth and ten times it.
 _RANDOM = (*((batch, 1.0) for batch in BATCHES), (7, 0.1), (7, 10.0))
+_PLAIN = "random, scale 1"
 _FREE_SIZE = 64  # pixels, where a model takes images of any size
 
 
@@ -32,8 +33,12 @@ class Probe:
 
     @property
     def family(self) -> str:
-        """How it was made, but for the number of images."""
-        return self.name.partition(", batch")[0]
+        """With which batches its errors are measured: those that were made alike.
+
+        What a model makes of zeros may be zero, or nearly so, beside what it computes on its way:
+        that says nothing of its errors, so zeros are measured with the plain random batches.
+        """
+        return _PLAIN if self.kind == "zero" else self.name.partition(", batch")[0]
 
     @property
     def batch(self) -> int:

@@ -229,8 +229,7 @@ class _Run:
         compared = []
         for probe in batches:
             exact = [answers[p.name][0].exact for p in batches if p.family == probe.family]
-            scales = [max(map(parity.largest, same)) for same in zip(*exact, strict=True)]
-            compared.append(_Compared(probe, *answers[probe.name], scales))
+            compared.append(_Compared(probe, *answers[probe.name], parity.shared_scales(exact)))
         self.own_error = max(one.answer.own_error(one.scales) for one in compared)
         self.error = max(one.worst for one in compared)
         checks = []

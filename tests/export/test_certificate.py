@@ -101,11 +101,36 @@ def test_a_broken_model_is_never_certified():
     assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["algebra"] == "inf"
 
 
+def silent_on_zeros(kernel: float) -> keras.Model:
+    """A model whose ReLU gives exactly 0 on zeros, which its folded form gives only nearly."""
+    x = image = keras.Input((4, 4, 16))
+    x = layers.BatchNormalization(beta_initializer=keras.initializers.Constant(-1.7))(x)
+    x = layers.DepthwiseConv2D(1, use_bias=False)(layers.ReLU()(x))
+    model = keras.Model(image, x)
+    model.layers[1].moving_variance.assign(np.linspace(0.7, 1.9, 16))
+    model.layers[-1].kernel.assign(np.full((1, 1, 16, 1), kernel))
+    return model
+
+
+def test_an_output_of_zero_is_measured_beside_those_of_other_inputs():
+    model = silent_on_zeros(0.3)
+    folded = export.fold(model)
+    zeros = [np.zeros((2, 4, 4, 16), np.float32)]
+    assert not certificate.outputs(model, zeros)[0].any()
+    assert certificate.outputs(folded.model, zeros)[0].any()
+    assert export.certify(model, folded).ok
+
+
+def test_a_model_that_is_always_zero_is_certified_by_the_difference_itself():
+    model = silent_on_zeros(0.0)
+    assert export.certify(model, export.fold(model)).ok
+
+
 def test_free_sizes_are_tried_at_several():
     x = image = keras.Input((None, None, 3))
     x = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(x))
     model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
-    sizes = {inputs[0].shape[1] for inputs in certificate.probes(model)}
+    sizes = {alike[0][0].shape[1] for alike in certificate.batches(model)}
     assert sizes == set(certificate.FREE_SIZES)
     assert export.certify(model, export.fold(model)).ok
 
