@@ -46,8 +46,7 @@ class CertificateError(ExportError):
 
 @dataclass(frozen=True)
 class Certificate(Verdict):
-    """What `certify` found. Differences are relative: largest difference by largest reference,
-    over all inputs of one scale.
+    """What `certify` found. Differences are relative to the largest output on inputs of one scale.
 
     Args:
         checks: What was looked at.

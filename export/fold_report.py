@@ -8,7 +8,7 @@ from typing import get_args
 
 import keras
 
-from export import graph
+from export import graph_reading
 from export.certificate import Certificate
 from export.folding import Action, Entry, Folded
 from export.graph import Call, Graph
@@ -44,7 +44,7 @@ def page(
         >>> zoo.files.write_text("report.html", export.fold_report.page(model, folded))
     """
     report = folded.report
-    before, after = graph.read(model), graph.read(folded.model)
+    before, after = graph_reading.read(model), graph_reading.read(folded.model)
     entries = (*report.entries, *report.preprocessing)
     found = Counter(entry.action for entry in report.entries)
     return render(

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import keras
 import numpy as np
 
-from export import graph
+from export import graph, graph_reading
 from export.fingerprint import fingerprint
 from export.graph import Call, Graph, Layer
 from export.rules import engine
@@ -157,7 +157,7 @@ def fold_as(
     preprocessing: bool = False,
 ) -> Folded:
     """Fold a model and build the result in a dtype; see `fold`."""
-    source = graph.read(model)
+    source = graph_reading.read(model)
     sha256 = fingerprint(model)  # before there are float64 weights beside what it copies
     entries = fold_graph(source, forward=forward, keep=tuple(keep))
     inputs = tuple(_fold_preprocessing(source)) if preprocessing else ()
@@ -249,8 +249,10 @@ class _Folder:
                 send(tensor, affine, plan)
             plan.check()
         except Refused as refusal:
+            # Its traceback would keep every array of the attempt alive.
+            answer = refusal.with_traceback(None)
             for call in calls:
-                self._refusals.setdefault(call, {})[send.__name__] = refusal
+                self._refusals.setdefault(call, {})[send.__name__] = answer
             return {}
         plan.carry_out()
         for call in calls:

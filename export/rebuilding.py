@@ -4,7 +4,7 @@ from typing import Literal
 
 import keras
 
-from export import graph
+from export import graph, graph_reading
 from zoo.errors import InputError
 
 DTYPES = ("float32", "float64")
@@ -33,7 +33,7 @@ def rebuild(model: keras.Model, dtype: Literal["float32", "float64"] = "float32"
         raise InputError(f"dtype: accepted are {', '.join(DTYPES)}; received {dtype!r}")
     if dtype == "float64":
         require_float64()
-    return graph.build(graph.read(model), dtype)
+    return graph.build(graph_reading.read(model), dtype)
 
 
 def require_float64() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from export import graph
+from export import graph, graph_reading
 
 # A convolution sums hundreds of products, and where they cancel its rounding does not shrink with
 # the result: it is about one unit in the last place (2^-23) of the largest number around.
@@ -69,7 +69,7 @@ def noisy(model: keras.Model) -> keras.Model | None:
         is always the same. None where no layer normalizes by the data: such a model, one with
         BatchNorms for example, amplifies no rounding, and its one float32 run is enough.
     """
-    found = graph.read(model)
+    found = graph_reading.read(model)
     if not any(issubclass(layer.cls, _BY_THE_DATA) for layer in found.layers()):
         return None
     for number, call in enumerate(list(found.calls)):

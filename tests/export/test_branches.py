@@ -5,6 +5,7 @@ import pytest
 from keras import layers
 
 import export
+from export import graph_reading
 from export.rules.branches import merge_branches
 
 from .models import randomize
@@ -142,7 +143,6 @@ def test_a_batchnorm_that_was_asked_to_be_kept_is():
 
 
 def test_nothing_to_merge_changes_nothing():
-    from export import graph
 
     model = repvgg(sizes=(3,), stride=2)
-    assert merge_branches(graph.read(model), []) == {}
+    assert merge_branches(graph_reading.read(model), []) == {}

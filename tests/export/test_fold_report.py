@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 import export
-from export import fold_report, graph
+from export import fold_report, graph_reading
 from export.checks import Check
 from export.graph_picture import BOX_HEIGHT, BOX_WIDTH, picture
 
@@ -117,7 +117,7 @@ def branching() -> keras.Model:
 
 @pytest.mark.parametrize("make", [branching, resnet])
 def test_boxes_do_not_overlap_and_lines_lead_down(make):
-    read = graph.read(make())
+    read = graph_reading.read(make())
     drawn = picture(read, {})
     assert len(drawn.boxes) == len(read.calls)
     for box in drawn.boxes:
@@ -136,7 +136,7 @@ def test_boxes_do_not_overlap_and_lines_lead_down(make):
 def test_a_chain_is_straight():
     """The shortcuts of a ResNet do not bend what they pass."""
     model = resnet(placement="pre_activation")
-    stage = [box.x for box in picture(graph.read(model), {}).boxes if "stage1_" in box.name]
+    stage = [box.x for box in picture(graph_reading.read(model), {}).boxes if "stage1_" in box.name]
     assert len(set(stage)) == 1
 
 
@@ -152,7 +152,7 @@ def ends(path: str) -> set[tuple[float, float]]:
 
 @pytest.mark.parametrize("make", [branching, resnet])
 def test_a_line_goes_from_the_box_that_makes_to_all_that_take(make):
-    read = graph.read(make())
+    read = graph_reading.read(make())
     drawn = picture(read, {})
     place = {call: (box.x, box.y) for call, box in zip(read.calls, drawn.boxes, strict=True)}
     tensors = [tensor for call in read.calls for tensor in call.outputs]

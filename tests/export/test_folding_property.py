@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import export
-from export import graph
+from export import graph_reading
 from export.certificate import batches, outputs
 from export.folding import Folded
 from export.rules import Reason
@@ -54,7 +54,7 @@ def snapshot(model: keras.Model) -> tuple:
 
 def batchnorm_calls(model: keras.Model) -> int:
     """How often a model calls a BatchNorm."""
-    return sum(call.layer.label == "BatchNormalization" for call in graph.read(model).calls)
+    return sum(call.layer.label == "BatchNormalization" for call in graph_reading.read(model).calls)
 
 
 def assert_exact(model: keras.Model, path) -> Folded:

@@ -7,7 +7,7 @@ from keras import layers
 
 import export
 import zoo
-from export import graph
+from export import graph, graph_reading
 from export.certificate import batches, outputs
 from export.folding import Folded
 
@@ -341,7 +341,7 @@ def test_reading_leaves_no_trace():
     model = weighted(image, inner(image))
     operations = [*model.operations, *inner.layers]
     before = [(len(op._inbound_nodes), len(op._outbound_nodes)) for op in operations]
-    graph.build(graph.read(model), "float64")
+    graph.build(graph_reading.read(model), "float64")
     assert [(len(op._inbound_nodes), len(op._outbound_nodes)) for op in operations] == before
 
 

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import export
-from export import graph
+from export import graph_reading
 from export.certificate import ALGEBRA_LIMIT, batches, outputs
 from export.folding import Folded, fold_as, fold_graph
 from export.parity import error
@@ -622,7 +622,7 @@ def test_a_long_chain_of_layers_that_let_pass_needs_no_deep_stack():
     # A rule that called the next one would need two frames for each layer.
     chain = [layers.Dropout(0.1) for _ in range(sys.getrecursionlimit() // 2)]
     for ends in ([layers.Dense(3), *chain, BatchNorm()], [BatchNorm(), *chain, layers.Dense(3)]):
-        (entry,) = fold_graph(graph.read(net((3,), *ends)), forward=True, keep=())
+        (entry,) = fold_graph(graph_reading.read(net((3,), *ends)), forward=True, keep=())
         assert entry.action in ("folded_backward", "folded_forward")
 
 
