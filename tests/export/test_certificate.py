@@ -101,6 +101,30 @@ def test_a_broken_model_is_never_certified():
     assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["algebra"] == "inf"
 
 
+@pytest.mark.parametrize("end", ["fused", "layer", "operation"])
+def test_a_saturated_softmax_hides_nothing(end, monkeypatch):
+    x = image = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    x = layers.BatchNormalization(beta_initializer="ones")(x)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, padding="same", name="last")(x))
+    # The first logit is so far above the others that the answer is 1, 0, 0 whatever comes in.
+    dense = layers.Dense(3, activation="softmax" if end == "fused" else None, name="scores")
+    x = dense(x)
+    if end != "fused":
+        x = layers.Softmax()(x) if end == "layer" else keras.ops.softmax(x)
+    model = keras.Model(image, x)
+    dense.bias.assign([1e4, 0.0, 0.0])
+    assert export.certify(model, export.fold(model)).ok
+    monkeypatch.setattr(
+        "export.rules.kernels._added", lambda call, affine, taps: taps.sum(axis=(0, 1))
+    )
+    folded = export.fold(model)
+    zeros = [np.zeros((1, 6, 6, 2), np.float32)]
+    same = certificate.outputs(model, zeros)[0] == certificate.outputs(folded.model, zeros)[0]
+    assert same.all()
+    assert failed(export.certify(model, folded)) == ["algebra in float64", "rounding in float32"]
+
+
 def silent_on_zeros(kernel: float) -> keras.Model:
     """A model whose ReLU gives exactly 0 on zeros, which its folded form gives only nearly."""
     x = image = keras.Input((4, 4, 16))
