@@ -9,9 +9,6 @@ Four things are shown, which together say that nothing but rounding changed:
 4. Rounding: in float32 it is as near to the float64 answer as the original itself is.
 """
 
-import itertools
-import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -20,6 +17,7 @@ import keras
 import numpy as np
 
 from export import parity
+from export.certificate_inputs import batches
 from export.checks import Check, Verdict, plain
 from export.errors import ExportError
 from export.fingerprint import fingerprint
@@ -33,12 +31,6 @@ from zoo.errors import InputError
 ALGEBRA_LIMIT = 1e-12
 # A model that computes in one of these differs from its float32 copy; no limit is known for that.
 OTHER_FLOATS = ("float16", "bfloat16", "float64")
-# The largest of few rounding errors is a matter of luck: over two images' eight outputs one model's
-# was 3.8 times the other's, over sixteen images' at most 1.7 times.
-MOST_IMAGES = 16
-MOST_VALUES = 300_000
-FREE_SIZES = (32, 47)  # even and odd; larger ones follow where a model needs them
-LARGER_SIZES = (64, 96, 128, 224)
 
 
 class CertificateError(ExportError):
@@ -89,63 +81,131 @@ def certify(model: keras.Model, folded: Folded) -> Certificate:
         >>> certificate.ok, certificate.algebra
     """
     require_float64()
-    report = folded.report
-    shipped64 = fold_as(
-        model,
-        "float64",
-        forward=report.forward,
-        keep=report.keep,
-        preprocessing=bool(report.preprocessing),
-    ).model
-    original64, original32 = with_logits(model, "float64"), with_logits(model, "float32")
-    folded64, shipped = shipped64, [folded.model]
-    if len(original64.outputs) > len(model.outputs):
-        folded64 = with_logits(shipped64, "float64")
-        shipped.append(with_logits(folded.model, "float32"))
-    mixed = any(layer.compute_dtype in OTHER_FLOATS for layer in model._flatten_layers())
-    errors = {"algebra": 0.0, "original": 0.0, "folded": 0.0, "drift": 0.0}
-    count = 0
-    for alike in batches(original64):
-        references = [outputs(original64, inputs) for inputs in alike]
-        scales = parity.shared_scales(references)
-        for inputs, reference in zip(alike, references, strict=True):
-            single = outputs(original32, inputs)
-            _note(errors, "algebra", outputs(folded64, inputs), reference, scales)
-            _note(errors, "original", single, reference, scales)
-            for one in shipped:
-                _note(errors, "folded", outputs(one, inputs), reference, scales)
-            _note(errors, "drift", outputs(model, inputs), single, scales)
-            count += 1
-    algebra_ok = errors["algebra"] <= ALGEBRA_LIMIT
-    first = "" if algebra_ok else first_difference(original64, folded64)
-    limit = parity.limit_for(errors["original"])
+    copies = _Copies.of(model, folded)
+    errors = _Errors()
+    for alike in batches(copies.original64):
+        errors.measure(model, copies, alike)
+    return _judged(model, folded, copies, errors)
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """The models that are compared, with logits as further outputs where a softmax hides them.
+
+    Args:
+        original64: The original in float64.
+        original32: The original in float32.
+        refolded: The original folded once more, in float64.
+        folded64: The same, with its logits.
+        shipped: The folded model in float32, as it is; and with its logits, where it has any.
+    """
+
+    original64: keras.Model
+    original32: keras.Model
+    refolded: keras.Model
+    folded64: keras.Model
+    shipped: tuple[keras.Model, ...]
+
+    @classmethod
+    def of(cls, model: keras.Model, folded: Folded) -> "_Copies":
+        """Build all of them."""
+        report = folded.report
+        refolded = fold_as(
+            model,
+            "float64",
+            forward=report.forward,
+            keep=report.keep,
+            preprocessing=bool(report.preprocessing),
+        ).model
+        original64, original32 = with_logits(model, "float64"), with_logits(model, "float32")
+        if len(original64.outputs) == len(model.outputs):
+            return cls(original64, original32, refolded, refolded, (folded.model,))
+        shipped = (folded.model, with_logits(folded.model, "float32"))
+        return cls(original64, original32, refolded, with_logits(refolded, "float64"), shipped)
+
+
+@dataclass
+class _Errors:
+    """The largest errors so far; see `Certificate`.
+
+    Args:
+        kinds: How many kinds of input were compared.
+        numbers: How many outputs were judged in float32: those that the original computes there.
+    """
+
+    algebra: float = 0.0
+    original: float = 0.0
+    folded: float = 0.0
+    drift: float = 0.0
+    kinds: int = 0
+    numbers: int = 0
+
+    def measure(self, model: keras.Model, copies: _Copies, alike: list[list[np.ndarray]]) -> None:
+        """Compare all models on batches of one scale."""
+        exact = [outputs(copies.original64, inputs) for inputs in alike]
+        single = [outputs(copies.original32, inputs) for inputs in alike]
+        finite = [[np.isfinite(array) for array in one] for one in single]
+        everywhere = parity.shared_scales(exact)
+        counted = parity.shared_scales(exact, finite)
+        for inputs, reference, own, where in zip(alike, exact, single, finite, strict=True):
+            wide = outputs(copies.folded64, inputs)
+            self.algebra = max(self.algebra, _worst(wide, reference, everywhere))
+            self.original = max(self.original, _worst(own, reference, counted, where))
+            for shipped in copies.shipped:
+                made = outputs(shipped, inputs)
+                self.folded = max(self.folded, _worst(made, reference, counted, where))
+            self.drift = max(self.drift, _worst(outputs(model, inputs), own, counted))
+            self.numbers += sum(int(array.sum()) for array in where)
+            self.kinds += 1
+
+
+def _worst(
+    values: list[np.ndarray],
+    references: list[np.ndarray],
+    scales: list[float],
+    where: list[np.ndarray] | None = None,
+) -> float:
+    """Return the largest error of a model's outputs; logits may follow them in the references."""
+    given = len(values)
+    counted = None if where is None else where[:given]
+    return parity.worst_error(values, references[:given], scales[:given], counted)
+
+
+def _judged(model: keras.Model, folded: Folded, copies: _Copies, errors: _Errors) -> Certificate:
+    """Make the certificate of what was measured."""
+    algebra_ok = errors.algebra <= ALGEBRA_LIMIT
+    first = "" if algebra_ok else first_difference(copies.original64, copies.folded64)
+    limit = parity.limit_for(errors.original)
+    dtypes = {layer.compute_dtype for layer in model._flatten_layers()}
+    mixed = bool({*dtypes, *(tensor.dtype for tensor in model.inputs)} & {*OTHER_FLOATS})
     checks = (
         _source_check(model, folded),
-        *(() if mixed else (_copy_check(errors["drift"], limit),)),
+        *(() if mixed else (_copy_check(errors.drift, limit),)),
         Check(
             "algebra in float64",
             algebra_ok,
-            errors["algebra"],
+            errors.algebra,
             ALGEBRA_LIMIT,
-            f"original against folded, both in float64, over {count} kinds of input"
+            f"original against folded, both in float64, over {errors.kinds} kinds of input"
             + (f"; the first layer that differs is {first}" if first else ""),
         ),
-        _identity_check(shipped64, folded.model),
+        _identity_check(copies.refolded, folded.model),
         Check(
             "rounding in float32",
-            errors["folded"] <= limit,
-            errors["folded"],
+            errors.folded <= limit and errors.numbers > 0,
+            errors.folded,
             limit,
-            f"error of the folded model against float64; the original's is {errors['original']:.2g}"
-            ", of which twice is accepted and a few units in the last place",
+            f"error of the folded model against float64; the original's is {errors.original:.2g}"
+            ", of which twice is accepted and a few units in the last place; "
+            f"{errors.numbers} numbers",
         ),
     )
     return Certificate(
         checks,
-        algebra=errors["algebra"],
-        original_error=errors["original"],
-        folded_error=errors["folded"],
-        drift=errors["drift"],
+        algebra=errors.algebra,
+        original_error=errors.original,
+        folded_error=errors.folded,
+        drift=errors.drift,
         first_difference=first,
     )
 
@@ -205,117 +265,6 @@ def _wide(tensor: Any) -> str:
     """Return a dtype that numpy knows and that holds a tensor's values."""
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     return "float32" if dtype in ("bfloat16", "float16") else dtype
-
-
-def batches(model: keras.Model) -> Iterator[list[list[np.ndarray]]]:
-    """Make inputs of all kinds for a model, the same ones each time.
-
-    Args:
-        model: The model.
-
-    Yields:
-        Batches of one scale, whose errors are relative to the largest output of all of them: what
-        a model makes of one kind alone, say of zeros, may be zero, or nearly so by cancellation.
-        A batch is one array per input, float64 or integer: normal, uniform, zero, constant, a
-        single bright position; then large values; at several sizes where a model's sizes are free.
-
-    Raises:
-        InputError: The model takes none of the sizes that are tried for its free axes.
-    """
-    for size in _sizes(model):
-        shapes = [_shape(tensor, size) for tensor in model.inputs]
-        seeds = itertools.count()
-        for kinds in _KINDS:
-            yield [_batch(model, shapes, kind, next(seeds)) for kind in kinds]
-
-
-def _batch(
-    model: keras.Model, shapes: list[tuple[int, ...]], kind: Callable[..., Any], seed: int
-) -> list[np.ndarray]:
-    """Make one array of a kind for each input; integers where the input takes those."""
-    random = np.random.default_rng(seed)
-    return [
-        _integers(random, shape, tensor) if _takes_integers(tensor) else kind(random, shape)
-        for shape, tensor in zip(shapes, model.inputs, strict=True)
-    ]
-
-
-def _impulse(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Make all zeros but the first corner, where padding shows."""
-    values = np.zeros(shape)
-    corner: Any = (slice(None), *[0] * (len(shape) - 2))
-    values[corner] = 1.0
-    return values
-
-
-_KINDS = (
-    (
-        lambda random, shape: random.normal(size=shape),
-        lambda random, shape: random.uniform(0, 1, size=shape),
-        lambda random, shape: np.zeros(shape),
-        lambda random, shape: np.ones(shape),
-        _impulse,
-    ),
-    (lambda random, shape: 100 * random.normal(size=shape),),
-)
-
-
-def _takes_integers(tensor: Any) -> bool:
-    return not str(tensor.dtype).startswith(("float", "bfloat"))
-
-
-def _integers(random: np.random.Generator, shape: tuple[int, ...], tensor: Any) -> np.ndarray:
-    """Make the integers that every table of two or more entries has."""
-    return random.integers(0, 2, size=shape).astype(tensor.dtype)
-
-
-def _shape(tensor: Any, size: int) -> tuple[int, ...]:
-    """Fill a tensor's free axes in: a batch of that size."""
-    sides = tuple(side or size for side in tensor.shape[1:])
-    count = max(2, min(MOST_IMAGES, MOST_VALUES // math.prod(sides)))
-    return (tensor.shape[0] or count, *sides)
-
-
-def _sizes(model: keras.Model) -> tuple[int, ...]:
-    """Choose sizes for free axes: those that the model can take."""
-    free = any(side is None for tensor in model.inputs for side in tensor.shape[1:])
-    if not free:
-        return (1,)
-    takes = tuple(size for size in FREE_SIZES if _runs(model, size))
-    if takes:
-        return takes
-    for size in LARGER_SIZES:
-        if _runs(model, size):
-            return (size,)
-    raise InputError(
-        f"the model has inputs of free size but takes none of {FREE_SIZES + LARGER_SIZES}; "
-        "build it with a fixed input shape"
-    )
-
-
-def _runs(model: keras.Model, size: int) -> bool:
-    """Say whether a model's shapes work out at a size."""
-    specs = [keras.KerasTensor(_shape(t, size), dtype=t.dtype) for t in model.inputs]
-    structure = getattr(model, "_inputs_struct", None)
-    given = specs[0] if structure is None else keras.tree.pack_sequence_as(structure, specs)
-    try:
-        model.compute_output_spec(given)
-    except ValueError:
-        return False
-    return True
-
-
-def _note(
-    errors: dict[str, float],
-    name: str,
-    values: list[np.ndarray],
-    references: list[np.ndarray],
-    scales: list[float],
-) -> None:
-    """Keep the largest error of a model's outputs; logits may follow them in the references."""
-    given = len(values)
-    error = parity.worst_error(values, references[:given], scales[:given])
-    errors[name] = max(errors[name], error)
 
 
 def _source_check(model: keras.Model, folded: Folded) -> Check:

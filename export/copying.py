@@ -30,7 +30,7 @@ def config_of(source: Any) -> dict[str, Any]:
         InputError: A layer cannot tell it.
     """
     try:
-        return source.get_config()
+        return _with_functions(source, source.get_config())
     except NotImplementedError as error:
         if isinstance(source, keras.layers.Layer):
             raise InputError(
@@ -38,6 +38,34 @@ def config_of(source: Any) -> dict[str, Any]:
                 "no copy of it can be made; give the class one"
             ) from error
         return {}
+
+
+def _with_functions(source: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """Put functions into a configuration where it names others, or cannot tell them.
+
+    Keras writes an activation that it does not know by its bare name: read again, a user's
+    ``gelu`` would be Keras' own.
+    """
+    own: dict[str, Any] = {}
+    if type(source) is keras.layers.Lambda:
+        given = {"output_shape": source._output_shape, "mask": source.mask}
+        own = {"function": source.function, "arguments": source.arguments}
+        own |= {key: value for key, value in given.items() if value is not None}
+    for key, written in config.items():
+        function = getattr(source, key, None) if key.endswith("activation") else None
+        if callable(function) and not _names(written, function):
+            own[key] = function
+    return {**config, **own}
+
+
+def _names(written: Any, function: Any) -> bool:
+    """Say whether what a configuration holds leads Keras to a function, or to a layer like it."""
+    if isinstance(function, keras.layers.Layer):
+        return True
+    try:
+        return keras.activations.get(written) is function
+    except (TypeError, ValueError):
+        return False
 
 
 def make(cls: Any, config: dict[str, Any], name: str, source: Any, dtype: str) -> Any:
@@ -56,20 +84,23 @@ def make(cls: Any, config: dict[str, Any], name: str, source: Any, dtype: str) -
     Raises:
         InputError: The class cannot be made from its own configuration.
     """
-    config = with_dtype(config, dtype)
     if not issubclass(cls, keras.layers.Layer):
+        if dtype == "float64":  # otherwise a cast that the model asks for stays what it is
+            config = with_dtype(config, dtype)
         if config:
             return cls.from_config({**config, "name": name})
         twin = copy.copy(source)  # it has no state but its records, which must not be shared
         twin.name, twin._inbound_nodes, twin._outbound_nodes = name, [], []
         return twin
+    config = with_dtype(config, dtype)
     if not issubclass(cls, keras.layers.InputLayer) and _takes(cls, "dtype"):
         config.setdefault("dtype", dtype)
     if _takes(cls, "name"):
         config["name"] = name
     try:
-        made = cls.from_config(config)
-    except (TypeError, ValueError) as error:
+        # A Lambda's functions are the caller's own: nothing is read from bytes.
+        made = cls(**config) if cls is keras.layers.Lambda else cls.from_config(config)
+    except Exception as error:  # whatever a class of the user's raises
         raise InputError(
             f"layer {name!r} of class {cls.__name__} cannot be made from its own get_config, so no "
             f"copy of it can be made: {_first_line(error)}"
@@ -120,6 +151,17 @@ def set_state(made: Any, source: Any, changed: dict[str, np.ndarray]) -> None:
     """
     given = variables(source) if source is not None else {}
     own = variables(made)
+    wrong = [
+        f"{name} {np.shape(value)}"
+        for name, value in changed.items()
+        if name not in own or tuple(own[name].shape) != np.shape(value)
+    ]
+    if wrong:
+        shapes = ", ".join(f"{name} {tuple(variable.shape)}" for name, variable in own.items())
+        raise InputError(
+            f"a rule changed weights that layer {made.name!r} of class {type(made).__name__} does "
+            f"not have: {', '.join(wrong)}; accepted: {shapes or 'none'}"
+        )
     if own.keys() - changed.keys() - given.keys() or given.keys() - own.keys():
         raise InputError(
             f"layer {made.name!r} of class {type(made).__name__} has other weights when it is made "
@@ -129,6 +171,8 @@ def set_state(made: Any, source: Any, changed: dict[str, np.ndarray]) -> None:
         variable.assign(
             changed[name] if name in changed else keras.ops.convert_to_numpy(given[name])
         )
+        if name in given and given[name].trainable != variable.trainable:
+            variable.trainable = given[name].trainable  # one that was frozen alone
     if isinstance(made, keras.layers.Normalization):
         made.finalize_state()  # it computes with constants that it makes of its weights
     if hasattr(source, "load_assets"):  # a vocabulary is no weight

@@ -15,7 +15,7 @@ from export.rules import engine
 from export.rules.branches import merge_branches
 from export.rules.engine import Plan, Reason, Refused
 from export.rules.inputs import fold_inputs
-from export.rules.merging import batchnorm_affine, batchnorm_axis
+from export.rules.merging import batchnorm_affine, batchnorm_axis, cancels, require_float
 from zoo.errors import InputError
 
 Action = Literal["folded_backward", "folded_forward", "clamped", "scale_forward", "merged", "kept"]
@@ -36,7 +36,8 @@ class Entry:
         codes: The same as codes of `export.rules.Reason`.
         max_scale: The largest magnitude of its scale, ``gamma / sqrt(variance + epsilon)`` of a
             BatchNorm; -1 where that is not a finite number, or not known.
-        dead_channels: How many channels have scale 0.
+        dead_channels: How many channels have scale 0, or one below 1e-30, which is taken for 0:
+            float32 could hold no kernel that is multiplied by it.
     """
 
     layer: str
@@ -217,6 +218,7 @@ class _Folder:
         self._names[call] = call.layer.name
         try:
             _require_inference(call)
+            require_float(call)
             scale = batchnorm_affine(call.layer, batchnorm_axis(call)).scale
             self._facts[call] = (float(np.abs(scale).max()), int(np.sum(scale == 0)))
         except Refused as refused:
@@ -240,7 +242,12 @@ class _Folder:
 
     def _together(self, calls: list[Call], send: Any) -> dict[Call, Entry]:
         """Send some calls of one BatchNorm away, or none of them."""
-        plan = Plan(self._graph, self._untouched)
+        plan = Plan(
+            self._graph,
+            self._untouched,
+            trainable=calls[0].layer.trainable,
+            leave_shift=cancels(calls[0].layer),
+        )
         try:
             for call in calls:
                 plan.visit(call)
@@ -257,7 +264,8 @@ class _Folder:
         plan.carry_out()
         for call in calls:
             self._graph.bypass(call)
-        action = plan.action or "folded_forward"
+        action = plan.action
+        action = action or ("folded_backward" if send is engine.backward else "folded_forward")
         return {call: self._entry(call, action, into=plan.into) for call in calls}
 
     def merged(self, call: Call, into: str) -> Entry:

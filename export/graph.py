@@ -74,6 +74,28 @@ class Layer:
         """The class's name, for messages."""
         return self.cls.__name__
 
+    @property
+    def is_keras(self) -> bool:
+        """Whether its class is one of Keras' own, and no subclass that may compute otherwise."""
+        return _is_keras(self.cls)
+
+    @property
+    def kind(self) -> str:
+        """The name of the nearest class of Keras' own that it is one of; empty for none.
+
+        A user who registers one of our rules for a subclass says that it computes the same.
+        """
+        return next((cls.__name__ for cls in self.cls.__mro__ if _is_keras(cls)), "")
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the layer is not frozen."""
+        return bool(self.config.get("trainable", True))
+
+
+def _is_keras(cls: Any) -> bool:
+    return bool(cls.__module__.startswith("keras."))
+
 
 @dataclass(eq=False)
 class Call:
@@ -143,10 +165,10 @@ class Graph:
         """
         source, output = call.inputs[0], call.output
         if output.is_output:
-            name = call.layer.name
-            if call.layer.calls != [call]:  # the name stays with the other calls
-                name = self.free_name(name)
-            call.layer.calls.remove(call)
+            name, old = call.layer.name, call.layer
+            old.calls.remove(call)
+            if old.calls:  # an output is known by the name, the other calls are not
+                old.name = self.free_name(name)
             call.layer = Layer(name, keras.layers.Identity, {"name": name})
             call.layer.calls.append(call)
             extras = call.inputs[1:]

@@ -93,6 +93,11 @@ class _Reader:
         if training is not None and getattr(source, "_call_has_training_arg", False):
             kwargs["training"] = training
         if is_functional(source):
+            if kwargs.get("mask") is not None:
+                raise InputError(
+                    f"the model {source.name!r} inside is called with a mask= of its own; accepted "
+                    "are inner models that are called on their inputs alone, masks coming with them"
+                )
             tensors = self._taken(source, args[0] if args else kwargs["inputs"])
             outputs = self.inline(source, tensors, training=kwargs.get("training"))
             made = keras.tree.flatten(outputs)

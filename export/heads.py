@@ -43,18 +43,19 @@ def _expose(found: Graph) -> None:
 def _before_activation(found: Graph, tensor: Tensor) -> Tensor | None:
     """Return what an output's saturating activation takes; None where it is made by no such one."""
     call = tensor.call
-    if call.layer.label.lower() in _SATURATING:
+    if call.layer.kind.lower() in _SATURATING:
         return call.inputs[0]
     if call.layer.config.get("activation") not in _SATURATING:
         return None
-    if call.layer.label == "Activation":
+    if call.layer.kind == "Activation":
         return call.inputs[0]
-    return _split(found, call) if call.layer.label == "Dense" or _convolves(call) else None
+    return _split(found, call) if _ends_in_activation(call) else None
 
 
-def _convolves(call: Call) -> bool:
-    """Say whether a call's activation is the last thing that it does: that of a convolution."""
-    return "Conv" in call.layer.label and "kernel_size" in call.layer.config
+def _ends_in_activation(call: Call) -> bool:
+    """Say whether an activation is the last thing that a call does: a Dense layer's, a kernel's."""
+    kernel = call.layer.kind == "Dense" or "kernel_size" in call.layer.config
+    return call.layer.is_keras and kernel and len(call.outputs) == 1
 
 
 def _split(found: Graph, call: Call) -> Tensor | None:

@@ -145,7 +145,10 @@ def _described(values: Sequence[Any]) -> list[str]:
     described = []
     for value in values:
         code = value.type.tensor_type.elem_type
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(code).name if code else "unknown"
+        try:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(code).name
+        except KeyError:  # none, or one that the standard does not have
+            dtype = "unknown"
         described.append(f"{value.name} {dtype} {_sizes(value)}")
     return described
 
@@ -214,7 +217,8 @@ def _finite(proto: "onnx.ModelProto") -> Check:
     for tensor in proto.graph.initializer:
         try:
             value = onnx.numpy_helper.to_array(tensor)
-        except ValueError:  # fewer or more bytes than its shape says
+        except (ValueError, KeyError, TypeError, onnx.checker.ValidationError):
+            # Fewer or more bytes than its shape says, a type that is none, or bytes elsewhere.
             bad.append(tensor.name)
             continue
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():

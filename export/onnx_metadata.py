@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 PREFIX = "foldzoo."
 PRODUCER = "foldzoo"
+_FORMS = {"layout": "NHWC|NCHW", "source_sha256": "[0-9a-f]{64}"}
 _PACKAGES = ("foldzoo", "keras", "tensorflow", "tf2onnx", "onnx")
 
 
@@ -97,7 +99,9 @@ def _decoded(key: str, text: str) -> Any:
     """Decode one value: text for a hash or a layout, JSON for the others, each of its own form."""
     from zoo.preprocessing import Preprocessing
 
-    if key in ("layout", "source_sha256"):
+    if key in _FORMS:
+        if not re.fullmatch(_FORMS[key], text):
+            raise ValueError(f"accepted is {_FORMS[key]}; received {text[:80]!r}")
         return text
     value = json.loads(text)
     if key == "preprocessing":

@@ -8,9 +8,12 @@ of summation, so a file is not asked to equal Keras: its error may be twice the 
 original itself makes in float32, plus a few units in the last place. The original's own error is
 the largest over all batches; where a model normalizes by the data itself, over a few runs that
 round otherwise too (see `export.rounding`).
+
+Where the original itself has no finite number in float32, such as an exponential of a large input,
+there is no error to judge by: such numbers are left out, and how many are left is told.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,9 +48,14 @@ class Answer:
         """Each output in float32, of the plain run."""
         return self.runs[0]
 
+    @property
+    def counted(self) -> list[np.ndarray]:
+        """Which numbers of each output are judged: those that are finite in float32."""
+        return [np.isfinite(array) for array in self.single]
+
     def own_error(self, scales: Sequence[float] | None = None) -> float:
         """Return the original's own float32 error, of the worst output and run."""
-        return max(worst_error(run, self.exact, scales) for run in self.runs)
+        return max(worst_error(run, self.exact, scales, self.counted) for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -127,56 +135,87 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def error(value: np.ndarray, reference: np.ndarray, scale: float | None = None) -> float:
+def error(
+    value: np.ndarray,
+    reference: np.ndarray,
+    scale: float | None = None,
+    where: np.ndarray | None = None,
+) -> float:
     """Measure one output of one batch: max |value - reference| / max |reference|.
 
     Args:
         value: What was computed.
         reference: What it should be, in float64.
         scale: What to divide by instead of the reference's own largest number.
+        where: Which numbers count, as booleans of the same shape; None for all.
 
     Returns:
-        The error; infinite where the shapes differ or a number is not finite. Where there is
-        nothing to divide by, since every reference is 0, it is the difference itself.
+        The error; infinite where the shapes differ, or a number is finite on one side only. Two
+        NaNs agree, and so do two equal infinities. Where there is nothing to divide by, since
+        every reference is 0, it is the difference itself.
     """
-    if value.shape != reference.shape or not (np.isfinite(value) & np.isfinite(reference)).all():
+    if value.shape != reference.shape:
         return float("inf")
-    difference = float(np.abs(value.astype(np.float64) - reference).max(initial=0.0))
+    agree = (value == reference) | (np.isnan(value) & np.isnan(reference))
+    differ = ~agree if where is None else ~agree & where
+    difference = np.abs(value[differ].astype(np.float64) - reference[differ]).max(initial=0.0)
+    if not np.isfinite(difference):
+        return float("inf")
     if scale is None:
-        scale = largest(reference)
-    return difference / (scale or 1.0)
+        scale = largest(reference, where)
+    return float(difference) / (scale or 1.0)
 
 
-def largest(values: np.ndarray) -> float:
-    """Return the largest magnitude in an array, 0 where it is empty."""
-    return float(np.abs(values).max(initial=0.0))
+def largest(values: np.ndarray, where: np.ndarray | None = None) -> float:
+    """Return the largest finite magnitude in an array, 0 where there is none."""
+    counted = np.isfinite(values) if where is None else np.isfinite(values) & where
+    return float(np.abs(values[counted]).max(initial=0.0))
 
 
 def worst_error(
     values: Sequence[np.ndarray],
     references: Sequence[np.ndarray],
     scales: Sequence[float] | None = None,
+    where: Sequence[np.ndarray] | None = None,
 ) -> float:
     """Return the largest error over all outputs; infinite where some are missing."""
     if len(values) != len(references):
         return float("inf")
-    divisors = [None] * len(values) if scales is None else scales
-    return max(error(*three) for three in zip(values, references, divisors, strict=True))
+    none = [None] * len(values)
+    four = zip(values, references, scales or none, where or none, strict=True)
+    return max(error(*one) for one in four)
 
 
-def shared_scales(references: Iterable[Sequence[np.ndarray]]) -> list[float]:
-    """Return the largest magnitude of each output over several batches of one kind."""
-    return [max(map(largest, same)) for same in zip(*references, strict=True)]
+def shared_scales(
+    references: Sequence[Sequence[np.ndarray]], where: Sequence[Sequence[np.ndarray]] | None = None
+) -> list[float]:
+    """Return the largest magnitude of each output over several batches of one kind.
+
+    Args:
+        references: The outputs of each batch.
+        where: Which numbers of them count; None for all.
+    """
+    counted = [[None] * len(batch) for batch in references] if where is None else where
+    batches = zip(references, counted, strict=True)
+    each = [[largest(*one) for one in zip(*batch, strict=True)] for batch in batches]
+    return [max(same) for same in zip(*each, strict=True)]
 
 
 def limit_for(own_error: float) -> float:
-    """Return the error that a file may have, given the original's own."""
-    return FACTOR * own_error + FLOOR
+    """Return the error that a file may have, given the original's own.
+
+    One that is not finite allows none: it would let everything pass.
+    """
+    return FACTOR * own_error + FLOOR if np.isfinite(own_error) else 0.0
 
 
 def flips(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the images, by position, whose largest logit is another one in the two arrays."""
-    return np.flatnonzero(values.argmax(axis=-1) != others.argmax(axis=-1))
+    """Return the images, by position, whose largest logit is another one in the two arrays.
+
+    An image whose logits in the first array are not finite has no class there, and is left out.
+    """
+    known = np.isfinite(values).all(axis=-1)
+    return np.flatnonzero(known & (values.argmax(axis=-1) != others.argmax(axis=-1)))
 
 
 def is_tie(exact: np.ndarray, first: int, second: int, *, allowed: float) -> bool:

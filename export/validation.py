@@ -1,7 +1,7 @@
 """The verdict on an ONNX file: does it compute what the Keras model computes?"""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
     from export.folding import Folded
+    from zoo.cards import Card
     from zoo.preprocessing import Preprocessing
 
 Progress = Callable[[str, int, int], None]
@@ -54,6 +55,7 @@ def validate(
     path: str | os.PathLike[str],
     *,
     data: Data | None = None,
+    card: "Card | None" = None,
     progress: Progress | None = None,
 ) -> Validation:
     """Judge whether an ONNX file is sound and computes what a Keras model computes.
@@ -68,6 +70,8 @@ def validate(
         path: The ONNX file.
         data: The test split, where there is one: images in float32 as the model takes them, and
             the classes' numbers.
+        card: What is known of the model's weights, where something is: the file must then tell the
+            same preprocessing and labels, if it tells any, and is fed by the card's.
         progress: Called with what is done, how many steps are done, and how many there are.
 
     Returns:
@@ -87,7 +91,8 @@ def validate(
     if data is not None:
         _check_data(given, data)
     metadata, readable = _metadata(proto, path)
-    checks = [readable, *onnx_checks.structure(proto, given, metadata)]
+    checks = [readable, *_as_in_card(metadata, card)]
+    checks += onnx_checks.structure(proto, given, metadata)
     nchw = onnx_checks.is_nchw(proto, given, metadata)
     sessions, loaded = _load(proto, nchw=nchw)
     checks += loaded
@@ -96,7 +101,8 @@ def validate(
         names = sessions["all"].outputs
         reference = parity.Reference.of(given.model, probabilities=PROBABILITIES in names[1:])
         run = _Run(proto, reference, sessions, nchw, progress or (lambda what, done, total: None))
-        checks += run.compare(list(probes(given.model, _preprocessing(metadata), _images(data))))
+        preprocessing = _preprocessing(metadata) if card is None else card.preprocessing
+        checks += run.compare(list(probes(given.model, preprocessing, _images(data))))
         if data is not None:
             checks += run.compare_split(*data)
         error, limit = run.error, run.limit
@@ -123,11 +129,19 @@ def _check_data(given: Subject, data: Data) -> None:
             f"data: accepted are float32 images of shape (batch, {', '.join(map(str, shape))}); "
             f"received {images.dtype} of shape {images.shape}"
         )
+    if not np.isfinite(images).all():
+        raise InputError("data: accepted are finite images; received some that are not numbers")
     whole = np.issubdtype(labels.dtype, np.integer)
     if labels.shape != images.shape[:1] or not len(images) or not whole:
         raise InputError(
             f"data: accepted is one whole number for each of the images, of which there are "
             f"{len(images)}; received {labels.dtype} of shape {labels.shape}"
+        )
+    classes = model.outputs[0].shape[1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InputError(
+            f"data: accepted are classes from 0 to {classes - 1}, one for each logit; received "
+            f"{labels.min()} to {labels.max()}"
         )
 
 
@@ -142,6 +156,27 @@ def _preprocessing(metadata: dict[str, Any]) -> "Preprocessing | None":
 
     values = metadata.get("preprocessing")
     return None if values is None else Preprocessing(**values)
+
+
+def _as_in_card(metadata: dict[str, Any], card: "Card | None") -> Iterator[Check]:
+    """Compare what the file tells its server with what the weights were trained with."""
+    if card is None:
+        return
+    known = {
+        "preprocessing": card.preprocessing.model_dump(mode="json"),
+        "labels": list(card.labels),
+    }
+    for key, wanted in known.items():
+        if key in metadata:
+            told = metadata[key]
+            measured = "the same" if told == wanted else f"another: {_brief(told)}"
+            yield Check(f"{key} as in the card", told == wanted, measured, _brief(wanted))
+
+
+def _brief(value: Any) -> str:
+    """Write a value in few characters."""
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _metadata(
@@ -194,7 +229,8 @@ class _Compared:
 
     def error(self, level: str) -> float:
         """The file's error against the exact answer."""
-        return parity.worst_error(self.files[level], self.answer.exact, self.scales)
+        answer = self.answer
+        return parity.worst_error(self.files[level], answer.exact, self.scales, answer.counted)
 
     @property
     def worst(self) -> float:
@@ -228,8 +264,9 @@ class _Run:
         self.progress("comparing", len(batches), len(batches))
         compared = []
         for probe in batches:
-            exact = [answers[p.name][0].exact for p in batches if p.family == probe.family]
-            compared.append(_Compared(probe, *answers[probe.name], parity.shared_scales(exact)))
+            alike = [answers[other.name][0] for other in batches if other.family == probe.family]
+            scales = parity.shared_scales([a.exact for a in alike], [a.counted for a in alike])
+            compared.append(_Compared(probe, *answers[probe.name], scales))
         self.own_error = max(one.answer.own_error(one.scales) for one in compared)
         self.error = max(one.worst for one in compared)
         checks = []
@@ -237,7 +274,7 @@ class _Run:
             for batch in dict.fromkeys(p.batch for p in batches if p.kind == kind):
                 same = [c for c in compared if (c.probe.kind, c.probe.batch) == (kind, batch)]
                 checks.append(self._parity(f"{kind} inputs, batch {batch}", same))
-        return [*checks, self._levels(compared), *self._top1(compared)]
+        return [_finite(compared), *checks, self._levels(compared), *self._top1(compared)]
 
     def _answers(self, probe: Probe) -> tuple[parity.Answer, dict[str, list[np.ndarray]]]:
         """Compute a batch by the model, and by the file at each level."""
@@ -276,7 +313,7 @@ class _Run:
         worst = 0.0
         for one in compared:
             off, full = (one.files[level] for level in _COMPARED)
-            worst = max(worst, parity.worst_error(full, off, one.scales))
+            worst = max(worst, parity.worst_error(full, off, one.scales, one.answer.counted))
         limit = 2**0.5 * self.limit  # two roundings that know nothing of each other: in squares
         detail = "largest difference between optimisations off and all, of the largest output"
         return Check("optimisation levels agree", worst <= limit, worst, limit, detail)
@@ -358,6 +395,15 @@ class _Run:
                 f"explain a difference of {ties}",
             ),
         ]
+
+
+def _finite(compared: list[_Compared]) -> Check:
+    """Check that there is something to compare: numbers that are finite in float32 at all."""
+    plain = [one for one in compared if one.probe.kind == "random"]
+    judged = sum(int(array.sum()) for one in plain for array in one.answer.counted)
+    total = sum(array.size for one in plain for array in one.answer.counted)
+    detail = f"of {total} outputs for random inputs; the others overflow in the model itself"
+    return Check("finite outputs of the model", judged > 0, judged, "more than 0", detail)
 
 
 def _is_classifier(outputs: list[np.ndarray]) -> bool:

@@ -2,10 +2,12 @@
 
 With s > 0: relu(s x + t) = s max(x, -t/s) + t. With s < 0: = s min(x, -t/s) + t. With s = 0 it is
 the constant relu(t). So BatchNorm and ReLU become one clamp with a limit per channel, and s and t
-go on into the next convolution; ReLU6 likewise with two limits.
+go on into the next convolution; ReLU6 likewise with two limits. Where t would cancel there (see
+`export.rules.merging.cancels`), an addition stays before the clamp:
+relu(s x + t) = s max(x + t/s, 0) for s > 0, and s min(x + t/s, 0) for s < 0.
 
 Any other activation f with f(s x) = s f(x) for s > 0 leaves one addition:
-f(s x + t) = s f(x + t/s).
+f(s x + t) = s f(x + t/s). With s = 0 it is the constant f(t).
 """
 
 from typing import Any
@@ -35,10 +37,10 @@ def _function(call: Call) -> str:
 
 def _range(call: Call) -> tuple[float, float] | None:
     """Return the range that an activation limits its input to; None where it does not just that."""
-    config, label = call.layer.config, call.layer.label
-    if label in ("Relu", "Relu6"):
-        return 0.0, 6.0 if label == "Relu6" else np.inf
-    if label == "Activation":
+    config, kind = call.layer.config, call.layer.kind
+    if kind in ("Relu", "Relu6"):
+        return 0.0, 6.0 if kind == "Relu6" else np.inf
+    if kind == "Activation":
         return {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}.get(_function(call))
     if config.get("negative_slope") or config.get("threshold"):
         return None
@@ -57,7 +59,7 @@ def linear_backward(call: Call, affine: Affine, plan: Plan) -> None:
 @forward_rule("Activation", "ReLU", "Relu", "Relu6")
 def relu_forward(call: Call, affine: Affine, plan: Plan) -> None:
     """Turn the activation into a clamp, and go on."""
-    if call.layer.label == "Activation" and _function(call) == "linear":
+    if call.layer.kind == "Activation" and _function(call) == "linear":
         forward(call.output, affine, plan)
         return
     limits = _range(call)
@@ -67,14 +69,20 @@ def relu_forward(call: Call, affine: Affine, plan: Plan) -> None:
     if affine.borders and np.any(affine.shift):
         raise Refused(Reason.PADDED_BORDER, describe(call))
     scale, shift = affine.scale, affine.shift
-    low, high = clamp_limits(scale, shift, limits)
+    dead = scale == 0
+    passed = np.where(dead, np.clip(shift, *limits), 0.0)
+    if not plan.leave_shift:
+        low, high = clamp_limits(scale, shift, limits)
+        plan.action = "clamped"
+        passed = np.where(dead, passed, shift)
+    else:
+        left = np.where(dead, 0.0, shift / np.where(dead, 1.0, scale))
+        low, high = clamp_limits(scale, np.where(dead, shift, 0.0), limits)
+        _leave(call, affine.axis, left, plan)
     if np.any(np.abs(low) > OPEN) or np.any(np.abs(high) > OPEN):
         raise Refused(Reason.NOT_FINITE, describe(call))
-    plan.action = "clamped"
     plan.then(lambda: _replace(call, affine.axis, low, high, plan))
-    dead = scale == 0
-    constant = np.clip(shift, *limits)
-    forward(call.output, affine.with_(shift=np.where(dead, constant, shift)), plan)
+    forward(call.output, affine.with_(shift=passed), plan)
 
 
 def clamp_limits(
@@ -106,6 +114,7 @@ def _replace(call: Call, axis: int, low: np.ndarray, high: np.ndarray, plan: Pla
     shape = [1] * (len(call.output.shape) - 1)
     shape[axis - 1] = low.size
     config: dict[str, Any] = {"shape": tuple(shape), "low": False, "high": False}
+    config["trainable"] = old.trainable and plan.trainable
     weights = {}
     if np.any(low > -OPEN):
         config["low"], weights["minimum"] = True, low.reshape(shape)
@@ -123,19 +132,44 @@ def _homogeneous(call: Call, affine: Affine, plan: Plan) -> None:
     config: dict[str, Any] = call.layer.config
     if config.get("max_value") is not None or config.get("threshold"):
         raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: with a threshold")
-    if call.layer.label == "Activation" and _function(call) != "leaky_relu":
+    if call.layer.kind == "Activation" and _function(call) != "leaky_relu":
         raise Refused(Reason.UNSUPPORTED_LAYER, f"{describe(call)}: {_function(call)}")
-    if np.any(affine.scale <= 0):
+    if np.any(affine.scale < 0):
         raise Refused(Reason.NEGATIVE_SCALE, describe(call))
-    left = affine.shift / affine.scale
-    if affine.borders and np.any(left):
+    dead = affine.scale == 0
+    left = np.where(dead, 0.0, affine.shift / np.where(dead, 1.0, affine.scale))
+    passed = np.where(dead, _leaky(affine.shift, _slope(call, affine)), 0.0)
+    if affine.borders and (np.any(left) or np.any(passed)):
         raise Refused(Reason.PADDED_BORDER, describe(call))
+    if np.any(left):
+        _leave(call, affine.axis, left, plan)
+    forward(call.output, affine.with_(shift=passed), plan)
+
+
+def _leaky(values: np.ndarray, slope: np.ndarray | float) -> np.ndarray:
+    return np.where(values < 0, slope * values, values)
+
+
+def _slope(call: Call, affine: Affine) -> np.ndarray | float:
+    """Return an activation's factor of negative values, per channel or one for all."""
+    layer = call.layer
+    if layer.kind == "PReLU":
+        alpha = layer.weight("alpha")
+        if alpha.size not in (1, affine.scale.size) or alpha.shape[affine.axis - 1] != alpha.size:
+            if np.any(affine.scale == 0):  # its constant would be another one at each position
+                raise Refused(Reason.NOT_ONE_SCALE, describe(call))
+            return 0.0
+        return alpha.reshape(-1)
+    # 0.2 is Keras' own default, and float32 what TensorFlow holds it in.
+    return float(np.float32(layer.config.get("negative_slope", 0.2)))
+
+
+def _leave(call: Call, axis: int, left: np.ndarray, plan: Plan) -> None:
+    """Note that one addition stays before an activation."""
     if not np.all(np.abs(left) < OPEN):
         raise Refused(Reason.NOT_FINITE, describe(call))
-    if np.any(left):
-        plan.action = "scale_forward"
-        plan.then(lambda: _shift_before(call, affine.axis, left, plan))
-    forward(call.output, affine.with_(shift=np.zeros_like(left)), plan)
+    plan.action = "scale_forward"
+    plan.then(lambda: _shift_before(call, axis, left, plan))
 
 
 def _shift_before(call: Call, axis: int, left: np.ndarray, plan: Plan) -> None:
@@ -146,7 +180,7 @@ def _shift_before(call: Call, axis: int, left: np.ndarray, plan: Plan) -> None:
     layer = Layer(
         graph.free_name(f"{call.layer.name}_shift"),
         SpatialBias,
-        {"shape": tuple(shape)},
+        {"shape": tuple(shape), "trainable": plan.trainable},
         weights={"bias": left.reshape(shape)},
     )
     graph.insert_before(call, layer)

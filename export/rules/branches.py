@@ -46,7 +46,7 @@ class _Branch:
     @property
     def is_convolution(self) -> bool:
         """Whether it has a kernel of its own."""
-        return self.call is not None and self.call.layer.label in (*CONVOLUTIONS, *DEPTHWISE)
+        return self.call is not None and _convolves(self.call)
 
     @property
     def layer(self) -> Layer:
@@ -81,7 +81,7 @@ def merge_branches(graph: Graph, batchnorms: Iterable[Call]) -> dict[Call, str]:
     """
     gone: dict[Call, str] = {}
     allowed = set(batchnorms)
-    for call in [call for call in graph.calls if call.layer.label == "Add"]:
+    for call in [call for call in graph.calls if call.layer.is_keras and call.layer.kind == "Add"]:
         operands = call.inputs
         if len(call.layer.calls) > 1 or any(t.shape != call.output.shape for t in operands):
             continue
@@ -100,6 +100,11 @@ def merge_branches(graph: Graph, batchnorms: Iterable[Call]) -> dict[Call, str]:
     return gone
 
 
+def _convolves(call: Call) -> bool:
+    """Say whether a call is of a convolution of Keras' own."""
+    return call.layer.is_keras and call.layer.kind in (*CONVOLUTIONS, *DEPTHWISE)
+
+
 def _branches(add: Call) -> list[_Branch]:
     """Read the operands of an addition, leaving out those that nothing can be merged with."""
     found = []
@@ -108,7 +113,7 @@ def _branches(add: Call) -> list[_Branch]:
             continue
         call = tensor.call
         alone = len(tensor.users) == 1 and not tensor.is_output and len(call.layer.calls) == 1
-        if alone and call.layer.label in (*CONVOLUTIONS, *DEPTHWISE):
+        if alone and _convolves(call):
             pads = _pads(call)
             if pads is not None:
                 found.append(_Branch(position, call, *pads))
@@ -144,7 +149,7 @@ def _pads(call: Call) -> tuple[Tensor, tuple[int, ...]] | None:
         else:
             return None
     maker = source.call
-    if maker.layer.label in PADDINGS and config["padding"] == "valid":
+    if maker.layer.is_keras and maker.layer.kind in PADDINGS and config["padding"] == "valid":
         explicit = padding_of(maker)
         if channel_axis(call) not in explicit:
             before = [explicit.get(first + number, (0, 0))[0] for number in range(len(pads))]
@@ -156,14 +161,15 @@ def _fits(base: _Branch, other: _Branch) -> bool:
     """Say whether a branch's kernel can be laid into another's."""
     if other is base or other.source is not base.source or other.position == base.position:
         return False
+    frozen_alike = other.call is None or other.layer.trainable == base.layer.trainable
     config = base.layer.config
     if not other.is_convolution:
         one_stride = all(stride == 1 for stride in config["strides"])
-        if not one_stride or config.get("depth_multiplier", 1) != 1:
+        if not frozen_alike or not one_stride or config.get("depth_multiplier", 1) != 1:
             return False
         return other.call is None or _takes_batchnorm(base, other.call)
     theirs = other.layer.config
-    if base.layer.cls is not other.layer.cls:
+    if not frozen_alike or base.layer.cls is not other.layer.cls:
         return False
     single = all(size == 1 for size in theirs["kernel_size"])
     for key in _SETTINGS:
@@ -244,7 +250,7 @@ def _kernel_of(branch: _Branch, base: _Branch) -> tuple[np.ndarray, np.ndarray] 
     shape = (1,) * (kernel.ndim - 2) + kernel.shape[-2:]
     diagonal = np.zeros(shape)
     outputs = np.arange(scale.size)
-    if base.layer.label in DEPTHWISE:  # (..., channels, 1)
+    if base.layer.kind in DEPTHWISE:  # (..., channels, 1)
         diagonal[..., outputs, 0] = scale
     else:  # (..., channels of a group, out)
         diagonal[..., outputs % kernel.shape[-2], outputs] = scale

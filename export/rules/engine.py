@@ -45,7 +45,7 @@ class Reason(enum.StrEnum):
 
 
 EXPLANATIONS = {
-    Reason.TRAINING_MODE: "it is called with training=True, so it uses the batch's statistics",
+    Reason.TRAINING_MODE: "it is called with training=True, so it may use the batch's statistics",
     Reason.INVALID_STATISTICS: "its variance is negative beyond epsilon, or a number is not finite",
     Reason.CHANNEL_AXIS: "its axis is not the channel axis of the layer that would take it in",
     Reason.FUSED_ACTIVATION: "an activation inside that layer stands between",
@@ -54,10 +54,10 @@ EXPLANATIONS = {
     Reason.MODEL_OUTPUT: "its result is an output of the model",
     Reason.SHARED_LAYER: "that layer is also called where this BatchNorm does not follow",
     Reason.SEVERAL_PATHS: "it reaches the same layer on several paths",
-    Reason.DYNAMIC_SIZE: "zero padding makes its shift another one at the border, of a free size",
+    Reason.DYNAMIC_SIZE: "a size that is free decides where its shift goes, as at a padded border",
     Reason.PADDED_BORDER: "zero padding stands between, and its shift would fill the border",
     Reason.NEGATIVE_SCALE: "a negative scale turns the order that a maximum or an activation sees",
-    Reason.ADDITION: "it would have to pass an addition whose other side cannot take it",
+    Reason.ADDITION: "it would have to pass an addition whose other side lacks its scale",
     Reason.NOT_ONE_SCALE: "its scale and shift are not one per channel on the other side",
     Reason.ADAPTED_LAYER: "that layer is quantized or has LoRA weights",
     Reason.INTEGER_INPUT: "it is given integers, which the layer after it does not take",
@@ -122,14 +122,26 @@ class Plan:
     Args:
         graph: The graph that it is for.
         untouched: Layers that were asked to be left alone.
+        trainable: Whether the BatchNorm is not frozen; a layer that replaces it is neither.
+        leave_shift: Whether its shift is so large beside what it lets through that an activation
+            should get it before and not the layer after it, where it would cancel.
 
     Attributes:
         action: What the report will say became of the BatchNorm.
         carrying: On the way forward: the tensors that carry the affine.
     """
 
-    def __init__(self, graph: Graph, untouched: Collection[Layer] = ()) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        untouched: Collection[Layer] = (),
+        *,
+        trainable: bool = True,
+        leave_shift: bool = False,
+    ) -> None:
         self.graph = graph
+        self.trainable = trainable
+        self.leave_shift = leave_shift
         self._untouched = untouched
         self.action = ""
         self.carrying: set[Tensor] = set()
@@ -209,10 +221,14 @@ class Plan:
                 raise Refused(Reason.SHARED_LAYER, describe(others[0]))
 
     def carry_out(self) -> None:
-        """Do everything that was noted."""
+        """Do everything that was noted.
+
+        A constraint of a layer that changes goes: it was about what the weights are no longer.
+        """
         for layer, change in self._changes.items():
             layer.weights.update(change.weights)
-            layer.config = {**layer.config, **change.config}
+            held = {key: None for key in layer.config if key.endswith("_constraint")}
+            layer.config = {**layer.config, **held, **change.config}
         for surgery in self._surgery:
             surgery()
 

@@ -64,11 +64,11 @@ def into_output_axis(call: Call, affine: Affine, plan: Plan) -> None:
     layer = call.layer
     if layer.config.get("activation") not in (None, "linear"):
         raise Refused(Reason.FUSED_ACTIVATION, describe(call))
-    name = "pointwise_kernel" if layer.label in SEPARABLE else "kernel"
+    name = "pointwise_kernel" if layer.kind in SEPARABLE else "kernel"
     kernel = layer.weight(name)
-    if layer.label in DEPTHWISE:  # (..., channels, multiplier)
+    if layer.kind in DEPTHWISE:  # (..., channels, multiplier)
         scaled = kernel * affine.scale.reshape(kernel.shape[-2:])
-    elif layer.label in TRANSPOSED:  # (..., out, in)
+    elif layer.kind in TRANSPOSED:  # (..., out, in)
         scaled = kernel * affine.scale[:, None]
     else:  # (..., in, out)
         scaled = kernel * affine.scale
@@ -125,7 +125,7 @@ def into_input_axis(call: Call, affine: Affine, plan: Plan) -> None:
 def _taps(layer: Layer, affine: Affine) -> _Taps:
     """Scale the kernel and send the shift through each of its taps."""
     scale, shift = affine.scale, affine.shift
-    if layer.label in SEPARABLE:
+    if layer.kind in SEPARABLE:
         deep, point = layer.weight("depthwise_kernel"), layer.weight("pointwise_kernel")
         through = (deep * shift[:, None]).reshape(*deep.shape[:-2], -1)
         return _Taps(
@@ -133,10 +133,10 @@ def _taps(layer: Layer, affine: Affine) -> _Taps:
             through @ point.reshape(point.shape[-2:]),
         )
     kernel = layer.weight("kernel")
-    if layer.label in DEPTHWISE:  # output channel c * multiplier + m reads input channel c
+    if layer.kind in DEPTHWISE:  # output channel c * multiplier + m reads input channel c
         through = (kernel * shift[:, None]).reshape(*kernel.shape[:-2], -1)
         return _Taps({"kernel": kernel * scale[:, None]}, through)
-    if layer.label in TRANSPOSED:  # (..., out, in)
+    if layer.kind in TRANSPOSED:  # (..., out, in)
         return _Taps({"kernel": kernel * scale}, kernel @ shift)
     groups = layer.config.get("groups", 1)
 
@@ -190,9 +190,10 @@ def _seen(call: Call, affine: Affine, number: int) -> np.ndarray:
     dilation = _tuple(config.get("dilation_rate", 1), number)
     start, end = affine.borders.get(axis, (0, 0))
     span = (kernel - 1) * dilation + 1
-    transposed = call.layer.label in TRANSPOSED
+    transposed = call.layer.kind in TRANSPOSED
     unpadded = config["padding"] == "valid" or span == 1
-    if unpadded and not start and not end and not transposed:
+    spread = transposed and not span == stride == 1
+    if unpadded and not start and not end and not spread:
         return np.ones((1, kernel), bool)
     positions = call.output.shape[axis]
     if size is None or positions is None:
@@ -227,19 +228,15 @@ def _add_map(call: Call, added: np.ndarray, plan: Plan) -> None:
         raise Refused(Reason.NOT_FINITE, f"bias map after {describe(call)}")
 
     def insert() -> None:
-        name = call.layer.name
-        bias = {"bias": added}
-        new = [
-            Layer(
-                graph.free_name(f"{name}_bias_map"), SpatialBias, {"shape": added.shape}, None, bias
-            )
-        ]
+        name, flag = call.layer.name, {"trainable": call.layer.trainable}
+        shape = {"shape": added.shape, **flag}
+        weights = {"bias": added}
+        new = [Layer(graph.free_name(f"{name}_bias_map"), SpatialBias, shape, None, weights)]
         if activation not in (None, "linear"):
-            config = {"activation": activation}
-            new.append(
-                Layer(graph.free_name(f"{name}_activation"), keras.layers.Activation, config)
-            )
-        if call.output.is_output and call.layer.calls == [call]:
+            config = {"activation": activation, **flag}
+            own = graph.free_name(f"{name}_activation")
+            new.append(Layer(own, keras.layers.Activation, config))
+        if call.output.is_output:
             # An output is known by the name of the layer that makes it, so that layer gets it.
             call.layer.name = graph.free_name(f"{name}_kernel")
             new[-1].name = name

@@ -13,6 +13,8 @@ from export.rules.engine import (
     forward_rule,
 )
 
+_NOTHING = 1e-30
+
 
 def batchnorm_axis(call: Call) -> int:
     """Return the axis that a BatchNorm normalizes, counted from the batch axis."""
@@ -46,7 +48,42 @@ def batchnorm_affine(layer: Layer, axis: int) -> Affine:
     if not finite or np.any(denominator <= 0):
         raise Refused(Reason.INVALID_STATISTICS, f"{layer.name}, {layer.label}")
     scale = gamma / np.sqrt(denominator)
+    # A gamma that weight decay has driven to nothing: times a kernel it is no normal float32
+    # number, and some processors then compute with 0 and others do not.
+    scale[np.abs(scale) < _NOTHING] = 0
     return Affine(scale, beta - mean * scale, axis)
+
+
+def cancels(layer: Layer) -> bool:
+    """Say whether a BatchNorm's shift is much larger than what a ReLU after it lets through.
+
+    A clamp leaves the shift to the layer after it, where a silent channel is a constant that
+    another constant takes away. Beside channels that are not silent that is no loss, but a beta far
+    below zero would cost the digits of all of them.
+
+    Args:
+        layer: The BatchNorm, its statistics valid.
+
+    Returns:
+        Whether the shift's root mean square over the channels is more than four times that of
+        what normalized values bring behind a ReLU, about ``|gamma| + max(beta, 0)``.
+    """
+    shift = batchnorm_affine(layer, 0).shift
+    ones = np.ones_like(shift)
+    gamma = np.abs(layer.weight("gamma")) if layer.config["scale"] else ones
+    beta = layer.weight("beta") if layer.config["center"] else 0 * ones
+    return _root_mean_square(shift) > 4 * _root_mean_square(gamma + np.maximum(beta, 0))
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def require_float(call: Call) -> None:
+    """Refuse a BatchNorm of integers: Keras computes it in float32 whatever its dtype."""
+    given = call.inputs[0].dtype
+    if not given.startswith(("float", "bfloat")):
+        raise Refused(Reason.INTEGER_INPUT, f"{describe(call)}: {given}")
 
 
 @backward_rule("BatchNormalization")
@@ -75,6 +112,7 @@ def _gamma_and_beta(call: Call, affine: Affine) -> tuple[np.ndarray, np.ndarray]
         raise Refused(Reason.CHANNEL_AXIS, describe(call))
     if call.kwargs.get("training"):
         raise Refused(Reason.TRAINING_MODE, describe(call))
+    require_float(call)
     ones = np.ones_like(affine.scale)
     gamma = layer.weight("gamma") if layer.config["scale"] else ones
     return gamma, layer.weight("beta") if layer.config["center"] else 0 * ones

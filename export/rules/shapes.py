@@ -96,9 +96,24 @@ def pooling_backward(call: Call, affine: Affine, plan: Plan) -> None:
     backward(call.inputs[0], affine, plan)
 
 
-@forward_rule(*MEANS, *MAXIMA, *RESIZINGS, *CROPPINGS)
+@forward_rule(*CROPPINGS)
+def cropping_forward(call: Call, affine: Affine, plan: Plan) -> None:
+    """Pass, with as much less of a border as is cut off."""
+    _spatial_axis(call, affine)
+    cut = _pairs_by_axis(call, "cropping")
+    borders = {
+        axis: tuple(
+            max(size - less, 0) for size, less in zip(border, cut.get(axis, (0, 0)), strict=True)
+        )
+        for axis, border in affine.borders.items()
+    }
+    left = {axis: (start, end) for axis, (start, end) in borders.items() if start or end}
+    forward(call.output, affine.with_(borders=left), plan)
+
+
+@forward_rule(*MEANS, *MAXIMA, *RESIZINGS)
 def pooling_forward(call: Call, affine: Affine, plan: Plan) -> None:
-    """Pass a layer that averages, picks, repeats or cuts positions, channel by channel."""
+    """Pass a layer that averages, picks or repeats positions, channel by channel."""
     _require_channelwise(call, affine)
     _no_borders(call, affine)
     forward(call.output, affine.with_(borders={}), plan)
@@ -107,7 +122,7 @@ def pooling_forward(call: Call, affine: Affine, plan: Plan) -> None:
 def _require_channelwise(call: Call, affine: Affine) -> None:
     """Refuse where the layer would see the affine otherwise than channel by channel."""
     _spatial_axis(call, affine)
-    if call.layer.label in MAXIMA:
+    if call.layer.kind in MAXIMA:
         _keeps_order(call, affine)
     # The others compute weights in float32 whatever the dtype: they add up to one only nearly.
     if call.layer.config.get("interpolation", "nearest") != "nearest":
@@ -120,7 +135,7 @@ def global_pooling_backward(call: Call, affine: Affine, plan: Plan) -> None:
     before, after = _global_axes(call)
     if affine.axis != after:
         raise Refused(Reason.CHANNEL_AXIS, describe(call))
-    if call.layer.label in GLOBAL_MAXIMA:
+    if call.layer.kind in GLOBAL_MAXIMA:
         _keeps_order(call, affine)
     backward(call.inputs[0], affine.with_(axis=before), plan)
 
@@ -131,7 +146,7 @@ def global_pooling_forward(call: Call, affine: Affine, plan: Plan) -> None:
     before, after = _global_axes(call)
     if affine.axis != before:
         raise Refused(Reason.CHANNEL_AXIS, describe(call))
-    if call.layer.label in GLOBAL_MAXIMA:
+    if call.layer.kind in GLOBAL_MAXIMA:
         _keeps_order(call, affine)
     _no_borders(call, affine)
     forward(call.output, affine.with_(axis=after, borders={}), plan)
@@ -146,12 +161,15 @@ def _global_axes(call: Call) -> tuple[int, int]:
 
 def padding_of(call: Call) -> dict[int, tuple[int, int]]:
     """Return how many zeros a padding layer puts before and after, by axis."""
+    return _pairs_by_axis(call, "padding")
+
+
+def _pairs_by_axis(call: Call, key: str) -> dict[int, tuple[int, int]]:
+    """Return a setting of one pair for each spatial axis, by axis, without the pairs of zeros."""
     config = call.layer.config
-    padding = config["padding"]
-    if call.layer.label == "ZeroPadding1D":
-        padding = [padding]
+    given = [config[key]] if call.layer.kind.endswith("1D") else config[key]
     first = 2 if config.get("data_format") == "channels_first" else 1
-    pairs = [(pair, pair) if isinstance(pair, int) else tuple(pair) for pair in padding]
+    pairs = [(pair, pair) if isinstance(pair, int) else tuple(pair) for pair in given]
     return {first + number: pair for number, pair in enumerate(pairs) if any(pair)}
 
 
@@ -199,25 +217,37 @@ def permute_forward(call: Call, affine: Affine, plan: Plan) -> None:
 @backward_rule("Flatten", "Reshape")
 def reshape_backward(call: Call, affine: Affine, plan: Plan) -> None:
     """Pass where the values fall onto one axis of the other shape, the same at all positions."""
-    axis = len(call.inputs[0].shape) - 1
-    backward(call.inputs[0], _reshaped(call, affine, call.outputs[0], call.inputs[0], axis), plan)
+    order = _read_order(call)
+    shape = [call.inputs[0].shape[axis] for axis in order]
+    made = _reshaped(call, affine, call.outputs[0].shape, shape)
+    backward(call.inputs[0], made.with_(axis=order[made.axis]), plan)
 
 
 @forward_rule("Flatten", "Reshape")
 def reshape_forward(call: Call, affine: Affine, plan: Plan) -> None:
     """Pass where the values fall onto one axis of the other shape, the same at all positions."""
     _no_borders(call, affine)
-    axis = len(call.output.shape) - 1
-    forward(call.output, _reshaped(call, affine, call.inputs[0], call.output, axis), plan)
+    order = _read_order(call)
+    shape = [call.inputs[0].shape[axis] for axis in order]
+    moved = affine.with_(axis=order.index(affine.axis))
+    forward(call.output, _reshaped(call, moved, shape, call.output.shape), plan)
 
 
-def _reshaped(call: Call, affine: Affine, source: Any, target: Any, axis: int) -> Affine:
+def _read_order(call: Call) -> list[int]:
+    """Return the axes of what a layer takes in the order in which it reads them."""
+    axes = list(range(len(call.inputs[0].shape)))
+    first = call.layer.config.get("data_format") == "channels_first"
+    if call.layer.kind == "Flatten" and first and len(axes) > 2:
+        return [0, *axes[2:], 1]  # it moves the channels to the end before it flattens
+    return axes
+
+
+def _reshaped(call: Call, affine: Affine, source: Any, target: Any) -> Affine:
     """Lay an affine out over one shape and read it off the last axis of another."""
-    if call.layer.label == "Flatten" and call.layer.config.get("data_format") == "channels_first":
-        raise Refused(
-            Reason.CHANNEL_AXIS, describe(call)
-        )  # it moves the channels before flattening
-    shapes = [tensor.shape[1:] for tensor in (source, target)]
+    last = len(target) - 1
+    if affine.axis == len(source) - 1 and source[-1] == target[-1] == affine.scale.size:
+        return Affine(affine.scale, affine.shift, last)  # whatever the other sizes are
+    shapes = [tuple(shape[1:]) for shape in (source, target)]
     if any(size is None for shape in shapes for size in shape):
         raise Refused(Reason.DYNAMIC_SIZE, describe(call))
     # An operation may mix the images of a batch, or leave one number of each.
@@ -232,7 +262,7 @@ def _reshaped(call: Call, affine: Affine, source: Any, target: Any, axis: int) -
         if np.any(rows != rows[0]):
             raise Refused(Reason.NOT_ONE_SCALE, describe(call))
         values.append(rows[0])
-    return Affine(values[0], values[1], axis)
+    return Affine(values[0], values[1], last)
 
 
 @backward_rule("Concatenate")

@@ -175,7 +175,9 @@ def validate(
     given = source(against)
     images = None if data is None else test_split(data, data_dir, given.preprocessing)
     with steps("comparing") as progress:
-        answer = export.validate(given.model, file, data=images, progress=progress)
+        answer = export.validate(
+            given.model, file, data=images, card=given.card, progress=progress
+        )
 
     def human(console: Console) -> None:
         console.print(checks(answer))
