@@ -22,6 +22,7 @@ from export.report import FORMAT, PAGE_FILE, REPORT_FILE, Accuracy, Report, Samp
 from zoo.cards import Card
 from zoo.errors import InputError
 from zoo.files import replacing_folder, sha256
+from zoo.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import keras
@@ -136,13 +137,15 @@ def bundle(
     with replacing_folder(out) as folder:  # first of all: a place that refuses is told at once
         with clock("load"):
             given = source(name_or_model, card)
+            learned = given.history() if history is None else history
+            _check_data(given.model, data)
         with clock("fold"):
             folded = fold(given.model)
             keras_files.save(folded.model, folder / FOLDED_FILE)
         with clock("certify"):
             certificate = certify(given.model, folded)
         with clock("export"):
-            path = to_onnx(folded, folder / "exported.onnx", **_metadata(given.card))
+            path = to_onnx(folded, folder / "exported.onnx", **_metadata(given))
         with clock("validate"):
             validation = validate(given.model, path, data=data)
         _require(given.name, certificate, validation)
@@ -166,7 +169,7 @@ def bundle(
             versions={name: importlib.metadata.version(name) for name in PACKAGES},
             accuracy=accuracy,
             samples=shown,
-            history=given.history if history is None else history,
+            history=learned,
             card=None if given.card is None else given.card.model_dump(mode="json"),
             seconds=clock.seconds,
         ).write(folder)
@@ -202,13 +205,12 @@ def _refuse_what_is_no_bundle(out: Path) -> None:
         return
     try:
         report = json.loads((out / REPORT_FILE).read_text(encoding="utf-8"))
-        ours = isinstance(report, dict) and report.get("format") == FORMAT
-        known = (
-            {file["name"] for file in report["files"]} | {REPORT_FILE, PAGE_FILE} if ours else ()
-        )
-    except (OSError, ValueError):
-        known = ()
-    others = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} - set(known)
+        known = {file["name"] for file in report["files"]} | {REPORT_FILE, PAGE_FILE}
+        if report["format"] != FORMAT:
+            known = set()
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or one of another form
+        known = set()
+    others = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} - known
     if others:
         raise InputError(
             f"cannot write {out}: it holds {sorted(others)[0]}, which is no part of a bundle; "
@@ -216,9 +218,29 @@ def _refuse_what_is_no_bundle(out: Path) -> None:
         )
 
 
-def _metadata(card: Card | None) -> dict[str, Any]:
-    """Choose what of a card goes into the ONNX file."""
-    return {} if card is None else {"preprocessing": card.preprocessing, "labels": card.labels}
+def _check_data(model: "keras.Model", data: Data | None) -> None:
+    """Refuse images that the model does not take, and labels that it has no logits for."""
+    if data is None:
+        return
+    images, truth = (np.asarray(part) for part in data)
+    classes = model.output_shape[-1]
+    if not isinstance(classes, int):
+        raise InputError("data: accepted only for a model with one output of classes")
+    if not len(images) or truth.shape != images.shape[:1]:
+        raise InputError(
+            "data: accepted are images and as many labels; received arrays of shape "
+            f"{images.shape} and {truth.shape}"
+        )
+    if not np.issubdtype(truth.dtype, np.integer) or truth.min() < 0 or truth.max() >= classes:
+        raise InputError(
+            f"data: accepted are labels that are whole numbers from 0 to {classes - 1}, one for "
+            f"each logit; received {truth.dtype} from {truth.min()} to {truth.max()}"
+        )
+
+
+def _metadata(given: "Source") -> dict[str, Any]:
+    """Choose what of a source goes into the ONNX file; what is not known stays out."""
+    return {"preprocessing": given.known_preprocessing, "labels": given.labels or None}
 
 
 def _require(name: str, certificate: Verdict, validation: Verdict) -> None:
@@ -262,18 +284,17 @@ def _compare(
         folded=accuracy(keras_logits(folded)(images), truth),
         onnx=accuracy(onnx, truth),
     )
-    labels = tuple(map(str, range(onnx.shape[-1]))) if given.card is None else given.card.labels
+    labels = given.labels or tuple(map(str, range(onnx.shape[-1])))
     chosen = choose(truth, onnx.argmax(axis=-1))
-    pixels = _pixels(images[chosen], given.card)
+    pixels = _pixels(images[chosen], given.known_preprocessing)
     shares = probabilities(onnx[chosen])
     shown = zip(pixels, truth[chosen], shares, strict=True)
     return accuracies, tuple(sample(*one, labels=labels) for one in shown)
 
 
-def _pixels(images: np.ndarray, card: Card | None) -> np.ndarray:
-    """Turn the model's inputs back into pixels: exactly where a card says how they were made."""
-    if card is not None:
-        made = card.preprocessing
+def _pixels(images: np.ndarray, made: Preprocessing | None) -> np.ndarray:
+    """Turn the model's inputs back into pixels: exactly where it is known how they were made."""
+    if made is not None:
         pixels = (images * np.asarray(made.std) + np.asarray(made.mean)) / made.scale
     else:
         low, high = images.min(), images.max()

@@ -13,6 +13,7 @@ from export.onnx_runtime import Session
 from export.parity import softmax
 from export.sources import source, unknown_preprocessing
 from zoo import xla
+from zoo.errors import InputError
 from zoo.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -59,14 +60,18 @@ class Classifier:
             Classes and their probabilities, the most probable one first.
 
         Raises:
-            InputError: The file is missing or is not an image, or the preprocessing is not known.
+            InputError: The file is missing or is not an image, the preprocessing is not known, or
+                the logits are not finite.
 
         Example:
             >>> classifier("runs/demo/model.onnx").top("seven.png")[0]
         """
         preprocessing = self.known_preprocessing
         image = preprocessing(preprocessing.read(path)[np.newaxis])
-        probability = probabilities(self.logits(image))[0]
+        logits = self.logits(image)
+        if not np.isfinite(logits).all():
+            raise InputError(f"{self.name}: its logits for {path} are not finite")
+        probability = probabilities(logits)[0]
         order = np.argsort(-probability, kind="stable")[:most]
         labels = self.labels or tuple(map(str, range(len(probability))))
         return [(labels[index], float(probability[index])) for index in order]
@@ -90,8 +95,8 @@ def classifier(what: str | os.PathLike[str]) -> Classifier:
     return Classifier(
         name=given.name,
         logits=keras_logits(given.model),
-        preprocessing=None if given.card is None else given.card.preprocessing,
-        labels=() if given.card is None else given.card.labels,
+        preprocessing=given.known_preprocessing,
+        labels=given.labels,
     )
 
 

@@ -1,21 +1,19 @@
 """Where a model to be deployed comes from: a name with weights, a file, or an object."""
 
-import csv
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo import keras_files, pretrained
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError
 from zoo.files import sha256
+from zoo.history import HISTORY_FILE, read
 from zoo.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import keras
-
-HISTORY_FILE = "history.csv"
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,16 @@ class Source:
         name: What to call it: the card's name, or the file's or model's.
         model: The model.
         card: What is known of its weights, if anything.
-        history: The training's history, one row per epoch, if it is known.
+        folder: Where its weights lie, if they come from a file that the card speaks of.
+        neighbour: The card of another model in its folder, which takes and gives the same: how
+            images are fed and labels are read holds for this one too, and nothing else does.
     """
 
     name: str
     model: "keras.Model"
     card: Card | None = None
-    history: Sequence[Mapping[str, float]] = ()
+    folder: Path | None = None
+    neighbour: Card | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -41,9 +42,30 @@ class Source:
         Raises:
             InputError: Nobody knows.
         """
-        if self.card is None:
+        if self.known_preprocessing is None:
             raise unknown_preprocessing(self.name)
-        return self.card.preprocessing
+        return self.known_preprocessing
+
+    @property
+    def known_preprocessing(self) -> Preprocessing | None:
+        """The preprocessing, or None where nobody knows it."""
+        described = self.card or self.neighbour
+        return None if described is None else described.preprocessing
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes' names; empty where nobody knows them."""
+        described = self.card or self.neighbour
+        return () if described is None else described.labels
+
+    def history(self) -> list[dict[str, float]]:
+        """Read the training's history, one row per epoch; empty where it is not known.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        path = None if self.folder is None else self.folder / HISTORY_FILE
+        return read(path) if path is not None and path.is_file() else []
 
 
 def source(
@@ -52,16 +74,18 @@ def source(
     """Find a model and its card.
 
     Args:
-        what: Pretrained weights by name (``resnet20.digits``), a ``.keras`` file (``card.json``
-            and ``history.csv`` beside it are read too), a model, or a source, which is returned.
-        card: The card, where there is no file to find it beside.
+        what: Pretrained weights by name (``resnet20.digits``), a ``.keras`` file, a model, or a
+            source, which is returned. Of a file that the ``card.json`` beside it speaks of, all is
+            known that the card says; of another file in the same folder, such as a folded model,
+            only how it is fed and read, and that only where its shapes are those of the card.
+        card: The card, where there is none beside the file.
 
     Returns:
-        The model, in the policy that it was saved with, and its card.
+        The model, in the policy that it was saved with, and what is known of it.
 
     Raises:
-        InputError: There is no such name or file, or the file is damaged or is not the one that
-            its card speaks of.
+        InputError: There is no such name or file, the file is damaged, or it has the name of the
+            one that its card speaks of and is another.
 
     Example:
         >>> source("runs/demo/model.keras").card.labels
@@ -73,11 +97,36 @@ def source(
     path = _path(what)
     if card is None and (path.parent / CARD_FILE).is_file():
         card = Card.read(path.parent / CARD_FILE)
-    model = _load(path, card)
-    if card is not None and not _fits(card, model):
-        # The card of another model that lies in the same folder.
-        return Source(path.stem, model)
-    return Source(path.stem if card is None else card.name, model, card, _history(path.parent))
+    own = card is not None and _speaks_of(card, path)
+    model = keras_files.load(path)
+    fits = card is not None and _fits(card, model)
+    if card is None or not own:
+        return Source(path.stem, model, neighbour=card if fits else None)
+    if not fits:
+        raise InputError(
+            f"{path}: its card says that it takes {card.input_shape} and gives {card.num_classes} "
+            f"logits; it takes {model.input_shape[1:]} and gives {model.output_shape[1:]}"
+        )
+    return Source(card.name, model, card, folder=path.parent)
+
+
+def refuse_overwriting(what: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
+    """Refuse to write a model over trained weights, which no fold can give back.
+
+    Args:
+        what: What is read: a name or a file, as in `source`.
+        out: The file to be written.
+
+    Raises:
+        InputError: It is the same file, or the weights that a card beside it speaks of.
+    """
+    path, out = _path(what), Path(out)
+    same = out.exists() and path.exists() and out.samefile(path)
+    if same or (out.name == MODEL_FILE and (out.parent / CARD_FILE).is_file()):
+        raise InputError(
+            f"cannot write {out}: it holds trained weights, which would be lost; accepted is "
+            f"another name, for example {out.with_name('folded.keras')}"
+        )
 
 
 def unknown_preprocessing(name: str) -> InputError:
@@ -90,40 +139,31 @@ def unknown_preprocessing(name: str) -> InputError:
 
 def _path(what: str | os.PathLike[str]) -> Path:
     """Tell a name from a file, and find the file of a name."""
-    from zoo import pretrained
-
     path = Path(what)
     is_file = path.exists() or path.suffix in (".keras", ".h5", ".onnx") or len(path.parts) > 1
     return path if is_file else pretrained.folder(str(what)) / MODEL_FILE
 
 
-def _load(path: Path, card: Card | None) -> "keras.Model":
-    """Load a file; the one that a card speaks of only if its hash is the card's."""
-    from zoo import keras_files
-
+def _speaks_of(card: Card, path: Path) -> bool:
+    """Say whether a card is of this very file; refuse another one under the name of its own."""
     keras_files.check(path)
-    if card is not None and path.name == MODEL_FILE and sha256(path) != card.sha256:
+    received = sha256(path)
+    if path.name == MODEL_FILE and received != card.sha256:
         raise InputError(
-            f"{path} is not the file that its card speaks of: SHA-256 {sha256(path)[:12]}..., "
+            f"{path} is not the file that its card speaks of: SHA-256 {received[:12]}..., "
             f"accepted {card.sha256[:12]}...; the file is damaged or was exchanged"
         )
-    return keras_files.load(path)
+    return received == card.sha256
 
 
 def _fits(card: Card, model: "keras.Model") -> bool:
-    """Say whether a model takes and gives what a card says."""
-    return tuple(getattr(model, "input_shape", ())[1:]) == card.input_shape and tuple(
-        getattr(model, "output_shape", ())[1:]
-    ) == (card.num_classes,)
-
-
-def _history(folder: Path) -> list[dict[str, float]]:
-    """Read the history that training left in a folder, if it did."""
-    path = folder / HISTORY_FILE
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            {key: float(value) for key, value in row.items() if value}
-            for row in csv.DictReader(file)
-        ]
+    """Say whether a model takes and gives what a card says; a side of None takes any."""
+    takes, gives = getattr(model, "input_shape", ()), getattr(model, "output_shape", ())
+    if not isinstance(takes, tuple) or not isinstance(gives, tuple):
+        return False  # of several inputs or outputs
+    fed = (*card.preprocessing.size, card.preprocessing.channels)
+    return (
+        len(takes) == 1 + len(fed)
+        and all(side in (None, wanted) for side, wanted in zip(takes[1:], fed, strict=True))
+        and gives[1:] == (card.num_classes,)
+    )

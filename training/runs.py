@@ -6,8 +6,6 @@ as that is there, the run is not finished. An older model in the folder stays un
 takes its place.
 """
 
-import csv
-import io
 import os
 import shlex
 from dataclasses import dataclass
@@ -22,9 +20,10 @@ from training.errors import Interrupted
 from training.evaluation import Metrics, evaluate
 from training.progress import Progress, default
 from training.recipe import Recipe
+from zoo import history
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError
-from zoo.files import sha256, write_text
+from zoo.files import sha256
 from zoo.policies import policy
 from zoo.registry import create_model
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     import keras
 
 RECIPE_FILE = "recipe.toml"
-HISTORY_FILE = "history.csv"
 NO_FILE = "0" * 64  # the card's hash where no file was written
 
 
@@ -250,7 +248,7 @@ class _Run:
     def _save(self) -> None:
         if self.folder is not None:
             checkpoint.save(self.folder, self.model, self.state)
-            write_text(self.folder / HISTORY_FILE, _to_csv(self.state.history))
+            history.write(self.folder / history.HISTORY_FILE, self.state.history)
 
     def _end(self) -> Result:
         """Measure, write the finished run, and take the checkpoint away."""
@@ -372,21 +370,10 @@ def _read(folder: Path, card: Card) -> Result | None:
     """Read a finished run; None where its files do not belong together."""
     from zoo import keras_files
 
-    path, history = folder / MODEL_FILE, folder / HISTORY_FILE
-    if not path.is_file() or not history.is_file() or sha256(path) != card.sha256:
+    path, table = folder / MODEL_FILE, folder / history.HISTORY_FILE
+    if not path.is_file() or not table.is_file() or sha256(path) != card.sha256:
         return None
-    with history.open(encoding="utf-8", newline="") as file:
-        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    return Result(keras_files.load(path), card, rows, folder)
-
-
-def _to_csv(history: list[dict[str, float]]) -> str:
-    """Write the history as a table with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(history[0]) if history else ["epoch"])
-    writer.writeheader()
-    writer.writerows(history)
-    return text.getvalue()
+    return Result(keras_files.load(path), card, history.read(table), folder)
 
 
 def _command(folder: Path | None, data_dir: str | os.PathLike[str] | None) -> str:

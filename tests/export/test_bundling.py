@@ -15,7 +15,8 @@ from export import bundling
 from export.checks import Check, Verdict
 from export.errors import ExportError
 from export.latency import measure
-from export.prediction import classifier
+from export.prediction import Classifier, classifier
+from export.report import FORMAT
 from export.sources import source
 from zoo import keras_files
 from zoo.files import sha256
@@ -27,11 +28,11 @@ TRUTH = np.arange(12) % 3
 DATA = (PREPROCESSING(IMAGES), TRUTH)
 
 
-def make_model(classes: int = 3):
+def make_model(classes: int = 3, filters: int = 8):
     import keras
 
     image = keras.Input((8, 8, 3), name="image")
-    x = keras.layers.Conv2D(8, 3, use_bias=False, name="conv")(image)
+    x = keras.layers.Conv2D(filters, 3, use_bias=False, name="conv")(image)
     x = keras.layers.BatchNormalization(name="norm")(x)
     x = keras.layers.ReLU(name="act")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
@@ -236,9 +237,88 @@ def test_a_card_speaks_only_of_its_own_model(tmp_path):
         source(path)
     make_card(path).write(tmp_path / "card.json")
     other = keras_files.save(make_model(classes=5), tmp_path / "other.keras")
-    assert source(other).card is None
+    assert source(other).labels == ()
     with pytest.raises(zoo.InputError, match="preprocessing is not known"):
         _ = source(other).preprocessing
+
+
+def test_a_file_beside_another_models_card_is_only_fed_and_read_alike(tmp_path, trained):
+    for name in ("card.json", "history.csv"):
+        (tmp_path / name).write_bytes((trained.parent / name).read_bytes())
+    other = keras_files.save(make_model(filters=4), tmp_path / "other.keras")
+    found = source(other)
+    assert (found.name, found.card, found.history()) == ("other", None, [])
+    assert (found.preprocessing, found.labels) == (PREPROCESSING, LABELS)
+    report = json.loads((export.bundle(other, tmp_path / "b") / "report.json").read_text())
+    assert (report["name"], report["card"], report["history"]) == ("other", None, [])
+    assert export.read_metadata(tmp_path / "b" / "model.onnx")["labels"] == list(LABELS)
+
+
+def test_a_card_whose_shapes_are_not_its_files_is_refused(tmp_path):
+    path = keras_files.save(make_model(classes=5), tmp_path / "model.keras")
+    make_card(path).write(tmp_path / "card.json")
+    with pytest.raises(zoo.InputError, match=r"gives 3 logits; it takes .* and gives \(5,\)"):
+        source(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("epoch,loss\n1,2.5\n2,abc\n", "history.csv, line 3: loss: .* received 'abc'"),
+        ("epoch,loss\n1,nan\n", "history.csv, line 2: loss: accepted is a finite number"),
+        ("epoch,loss\n1\n", "history.csv, line 2: accepted are as many values"),
+        ("epoch,loss\n1,2,3\n", "history.csv, line 2: accepted are as many values"),
+        ("loss\n1\n", "history.csv, line 2: it has no value for epoch"),
+        (b"\xff\xfe\0", "history.csv is not a history that can be read"),
+    ],
+)
+def test_a_damaged_history_is_told_where_it_is_used(tmp_path, trained, table, told):
+    for name in ("model.keras", "card.json"):
+        (tmp_path / name).write_bytes((trained.parent / name).read_bytes())
+    content = table if isinstance(table, bytes) else table.encode()
+    (tmp_path / "history.csv").write_bytes(content)
+    given = source(tmp_path / "model.keras")  # nothing of it is needed to fold or to predict
+    assert given.card is not None
+    with pytest.raises(zoo.InputError, match=told):
+        given.history()
+    with pytest.raises(zoo.InputError, match=told):
+        export.bundle(given, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("report", [{"format": FORMAT}, [], {"files": 3}, {"files": [1]}])
+def test_a_report_of_another_form_makes_no_bundle(tmp_path, report):
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(zoo.InputError, match=r"report\.json, which is no part of a bundle"):
+        export.bundle(make_model(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("truth", "told"),
+    [
+        ([0, 1, 3], "whole numbers from 0 to 2, one for each logit; received int64 from 0 to 3"),
+        ([0, -1, 2], "received int64 from -1 to 2"),
+        ([0.0, 1.0, 2.0], "received float64"),
+        ([0, 1], r"as many labels; .* \(3, 8, 8, 3\) and \(2,\)"),
+    ],
+)
+def test_labels_without_logits_are_refused_before_the_work(tmp_path, truth, told):
+    seen = []
+    with pytest.raises(zoo.InputError, match=told):
+        export.bundle(
+            make_model(),
+            tmp_path / "b",
+            data=(DATA[0][:3], np.array(truth)),
+            progress=lambda *stage: seen.append(stage[0]),
+        )
+    assert seen == ["load"]
+
+
+def test_logits_that_are_not_finite_are_no_answer(tmp_path):
+    PIL.Image.fromarray(IMAGES[0]).save(tmp_path / "image.png")
+    broken = Classifier("broken", lambda x: np.full((len(x), 3), np.nan), PREPROCESSING, LABELS)
+    with pytest.raises(zoo.InputError, match=r"broken: its logits for .*image\.png are not finite"):
+        broken.top(tmp_path / "image.png")
 
 
 def test_latency_counts_its_calls(bundled):
