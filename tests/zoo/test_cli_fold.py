@@ -78,3 +78,17 @@ def test_a_page_of_another_kind_is_refused_before_the_work(capsys, tmp_path, rep
     assert run(["fold", model, "-o", str(out), "--report", str(tmp_path / report)]) == 2
     assert "accepted is a file name that ends in .html" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("out", ["model.keras", "sub/../model.keras", "run/model.keras"])
+def test_trained_weights_are_not_overwritten(capsys, tmp_path, out):
+    model, before = save(tmp_path), (tmp_path / "model.keras").read_bytes()
+    for folder in ("sub", "run"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "run" / "card.json").write_text("{}")
+    assert run(["fold", model, "-o", str(tmp_path / out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "it holds trained weights" in line
+    assert "folded.keras" in line
+    assert (tmp_path / "model.keras").read_bytes() == before
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["card.json"]

@@ -74,10 +74,11 @@ def fold(
 ) -> None:
     """Fold every BatchNorm of a model into the layers beside it."""
     import export
-    from export.sources import source
+    from export.sources import refuse_overwriting, source
     from zoo import keras_files
     from zoo.files import check_writable, write_text
 
+    refuse_overwriting(file, out)
     check_writable(out)
     if report is not None:
         _check_page(report)
@@ -175,9 +176,7 @@ def validate(
     given = source(against)
     images = None if data is None else test_split(data, data_dir, given.preprocessing)
     with steps("comparing") as progress:
-        answer = export.validate(
-            given.model, file, data=images, card=given.card, progress=progress
-        )
+        answer = export.validate(given.model, file, data=images, card=given.card, progress=progress)
 
     def human(console: Console) -> None:
         console.print(checks(answer))
