@@ -130,6 +130,7 @@ class _Errors:
 
     Args:
         kinds: How many kinds of input were compared.
+        exact: How many outputs are finite in float64.
         numbers: How many outputs were judged in float32: those that the original computes there.
     """
 
@@ -138,6 +139,7 @@ class _Errors:
     folded: float = 0.0
     drift: float = 0.0
     kinds: int = 0
+    exact: int = 0
     numbers: int = 0
 
     def measure(self, model: keras.Model, copies: _Copies, alike: list[list[np.ndarray]]) -> None:
@@ -155,6 +157,7 @@ class _Errors:
                 made = outputs(shipped, inputs)
                 self.folded = max(self.folded, _worst(made, reference, counted, where))
             self.drift = max(self.drift, _worst(outputs(model, inputs), own, counted))
+            self.exact += sum(int(np.isfinite(array).sum()) for array in reference)
             self.numbers += sum(int(array.sum()) for array in where)
             self.kinds += 1
 
@@ -173,6 +176,8 @@ def _worst(
 
 def _judged(model: keras.Model, folded: Folded, copies: _Copies, errors: _Errors) -> Certificate:
     """Make the certificate of what was measured."""
+    if not errors.exact:  # two models agree on nothing but NaNs
+        errors.algebra = float("inf")
     algebra_ok = errors.algebra <= ALGEBRA_LIMIT
     first = "" if algebra_ok else first_difference(copies.original64, copies.folded64)
     limit = parity.limit_for(errors.original)
@@ -298,7 +303,8 @@ def _rounded_once(wide: Any, narrow: Any) -> bool:
     if wide is None or narrow is None or wide.name != narrow.name:
         return False
     values = keras.ops.convert_to_numpy(narrow)
-    return np.array_equal(keras.ops.convert_to_numpy(wide).astype(values.dtype), values)
+    once = keras.ops.convert_to_numpy(wide).astype(values.dtype)
+    return np.array_equal(once, values, equal_nan=np.issubdtype(values.dtype, np.floating))
 
 
 def first_difference(original: keras.Model, folded: keras.Model) -> str:

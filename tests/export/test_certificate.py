@@ -10,7 +10,7 @@ from keras import layers
 
 import export
 import zoo
-from export import certificate, folding
+from export import certificate, certificate_inputs, folding
 
 from .models import resnet
 
@@ -154,8 +154,8 @@ def test_free_sizes_are_tried_at_several():
     x = image = keras.Input((None, None, 3))
     x = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(x))
     model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
-    sizes = {alike[0][0].shape[1] for alike in certificate.batches(model)}
-    assert sizes == set(certificate.FREE_SIZES)
+    sizes = {alike[0][0].shape[1] for alike in certificate_inputs.batches(model)}
+    assert sizes == set(certificate_inputs.FREE_SIZES)
     assert export.certify(model, export.fold(model)).ok
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import export
 from export import graph_reading
-from export.certificate import batches, outputs
+from export.certificate import outputs
+from export.certificate_inputs import batches
 from export.folding import Folded
 from export.rules import Reason
 from zoo import keras_files

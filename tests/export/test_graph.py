@@ -8,7 +8,8 @@ from keras import layers
 import export
 import zoo
 from export import graph, graph_reading
-from export.certificate import batches, outputs
+from export.certificate import outputs
+from export.certificate_inputs import batches
 from export.folding import Folded
 
 from .random_models import with_weights

@@ -9,7 +9,8 @@ from keras import layers
 
 import export
 from export import graph_reading
-from export.certificate import ALGEBRA_LIMIT, batches, outputs
+from export.certificate import ALGEBRA_LIMIT, outputs
+from export.certificate_inputs import batches
 from export.folding import Folded, fold_as, fold_graph
 from export.parity import error
 from export.rules import Reason
