@@ -3,7 +3,7 @@
 A run's folder holds ``model.keras``, ``card.json``, ``history.csv`` and ``recipe.toml``, the same
 as a folder of ``saved_models``. While it is under way there is a ``checkpoint.npz`` too: as long
 as that is there, the run is not finished. An older model in the folder stays until the new one
-takes its place.
+takes its place. Another training in the same folder is refused as long as one is under way.
 """
 
 import os
@@ -18,6 +18,7 @@ from training.checkpoint import State
 from training.data import Data, Split, load_data, stratified
 from training.errors import Interrupted
 from training.evaluation import Metrics, evaluate
+from training.lock import holding
 from training.progress import Progress, default
 from training.recipe import Recipe
 from zoo import history
@@ -99,19 +100,16 @@ def train(
     chosen = Recipe.load(recipe, **overrides)
     repeatable = make_repeatable(chosen.seed)
     chosen = _resolved(chosen)
-    folder = None if out is None else Path(out)
-    if folder is not None:
+    if out is None:
+        if resume:
+            raise InputError("resume: accepted only with out, the folder of the run; received none")
+        return _train(chosen, None, data_dir, progress, repeatable=repeatable, resume=False)
+    folder = Path(out)
+    with holding(folder):
         done = _look(folder, chosen, resume=resume, overwrite=overwrite)
         if done is not None:
             return done
-    elif resume:
-        raise InputError("resume: accepted only with out, the folder of the run; received none")
-    shown = default() if progress is None else progress
-    data = load_data(chosen.dataset, data_dir, image_size=chosen.image_size)
-    if not repeatable:
-        shown.note("TensorFlow was in use before: another run may differ in its last bits")
-    run = _Run(chosen, data, folder)
-    return run.complete(shown, resume=resume, again=_command(folder, data_dir))
+        return _train(chosen, folder, data_dir, progress, repeatable=repeatable, resume=resume)
 
 
 def finished(
@@ -301,6 +299,24 @@ class _Run:
             commit=environment.commit(),
             notes=(*data.notes, *recipe.notes),
         )
+
+
+def _train(
+    recipe: Recipe,
+    folder: Path | None,
+    data_dir: str | os.PathLike[str] | None,
+    progress: Progress | None,
+    *,
+    repeatable: bool,
+    resume: bool,
+) -> Result:
+    """Load the data and train, in a folder that was looked into."""
+    shown = default() if progress is None else progress
+    data = load_data(recipe.dataset, data_dir, image_size=recipe.image_size)
+    if not repeatable:
+        shown.note("TensorFlow was in use before: another run may differ in its last bits")
+    run = _Run(recipe, data, folder)
+    return run.complete(shown, resume=resume, again=_command(folder, data_dir))
 
 
 def _resolved(recipe: Recipe) -> Recipe:

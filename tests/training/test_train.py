@@ -250,11 +250,28 @@ def test_a_checkpoint_holds_nothing_pickled(interrupted):
 
 def test_there_must_be_something_to_resume(recipe, tmp_path, silent):
     with pytest.raises(InputError, match="there is no run to resume in"):
-        training.train(recipe, out=tmp_path, resume=True, progress=silent)
+        training.train(recipe, out=tmp_path / "a" / "b", resume=True, progress=silent)
+    assert files(tmp_path) == []
     with pytest.raises(InputError, match="only with out"):
         training.train(recipe, resume=True, progress=silent)
     with pytest.raises(InputError, match="either resume or overwrite"):
         training.train(recipe, out=tmp_path, resume=True, overwrite=True, progress=silent)
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_second_training_in_the_folder_is_refused(recipe, tmp_path, silent, options):
+    refused = []
+
+    def start_another():
+        with pytest.raises(InputError) as caught:
+            training.train(recipe, out=tmp_path / "run", progress=silent, **options)
+        refused.append(str(caught.value))
+
+    training.train(recipe, epochs=1, out=tmp_path / "run", progress=Watch(3, start_another))
+    (line,) = refused
+    assert f"another training is under way there, in process {os.getpid()}" in line
+    assert str(tmp_path / "run") in line
+    assert files(tmp_path / "run") == ["card.json", "history.csv", "model.keras", "recipe.toml"]
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(recipe, tmp_path):
