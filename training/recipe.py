@@ -15,15 +15,12 @@ from zoo.errors import InputError, nearest
 from zoo.files import write_text
 from zoo.norm import Norm
 from zoo.registry import entry
-from zoo.settings import Settings
+from zoo.settings import Flag, Number, Settings, Whole
 
 FOLDER = Path(__file__).parent / "recipes"
 
-# pydantic would take true for 1 and inf for a number; a recipe takes neither.
-Count = Annotated[int, pydantic.Field(strict=True, ge=1)]
-Pixels = Annotated[int, pydantic.Field(strict=True, ge=0, le=1024)]
-Number = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]
-Flag = Annotated[bool, pydantic.Field(strict=True)]
+Epochs = Annotated[Whole, pydantic.Field(ge=1, le=100_000)]
+Pixels = Annotated[Whole, pydantic.Field(ge=0, le=1024)]
 
 
 class Augmentation(Settings):
@@ -53,9 +50,9 @@ class Recipe(Settings):
         norm: The normalization; see `zoo.Norm`. A kind alone, such as ``group``, is accepted.
         width: The factor on the number of channels, in (0, 16].
         dropout: The rate of the dropout before the logits, in [0, 1).
-        epochs: How often each training image is seen, 1 or more.
-        batch_size: The number of images in a step, 1 or more. What is left of an epoch is seen
-            in another one: each epoch has an order of its own.
+        epochs: How often each training image is seen, 1 to 100,000.
+        batch_size: The number of images in a step, 1 to 1,000,000. What is left of an epoch is
+            seen in another one: each epoch has an order of its own.
         learning_rate: Its highest value, at the end of the warm-up, in (0, 100]; then it falls
             to 0 as a half cosine.
         momentum: In [0, 1).
@@ -70,8 +67,8 @@ class Recipe(Settings):
         precision: ``float32``, ``mixed_float16``, ``mixed_bfloat16``, or ``auto``:
             ``mixed_float16`` on a GPU and ``mixed_bfloat16`` on CPUs.
         seed: Of the first weights, the order and the augmentation, 0 to 2**32 - 1.
-        checkpoint_epochs: A checkpoint is written each time so many epochs are done, 1 or more.
-            It is also written on Ctrl-C.
+        checkpoint_epochs: A checkpoint is written each time so many epochs are done, 1 to
+            100,000. It is also written on Ctrl-C.
         notes: What a reader of the numbers should know; they go into the card.
 
     Raises:
@@ -88,8 +85,8 @@ class Recipe(Settings):
     norm: Norm = Norm()
     width: Annotated[Number, pydantic.Field(gt=0, le=16)] = 1.0
     dropout: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
-    epochs: Count
-    batch_size: Count = 128
+    epochs: Epochs
+    batch_size: Annotated[Whole, pydantic.Field(ge=1, le=1_000_000)] = 128
     learning_rate: Annotated[Number, pydantic.Field(gt=0, le=100)] = 0.1
     momentum: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.9
     nesterov: Flag = True
@@ -99,8 +96,8 @@ class Recipe(Settings):
     augmentation: Augmentation = Augmentation()
     holdout: Annotated[Number, pydantic.Field(ge=0, le=0.5)] = 0.0
     precision: Literal["auto", Precision] = "auto"
-    seed: Annotated[int, pydantic.Field(strict=True, ge=0, lt=2**32)] = 0
-    checkpoint_epochs: Count = 1
+    seed: Annotated[Whole, pydantic.Field(ge=0, lt=2**32)] = 0
+    checkpoint_epochs: Epochs = 1
     notes: tuple[str, ...] = ()
 
     @pydantic.field_validator("norm", mode="before")

@@ -11,7 +11,8 @@ from zoo.errors import InputError
 from zoo.files import write_text
 from zoo.norm import Norm
 from zoo.preprocessing import Preprocessing
-from zoo.settings import Settings
+from zoo.registry import Size
+from zoo.settings import Number, Settings
 
 CARD_FILE = "card.json"
 MODEL_FILE = "model.keras"
@@ -23,13 +24,13 @@ class Card(Settings):
     Args:
         name: ``arch.tag``, for example ``resnet20.cifar10``.
         arch: The architecture's name in the registry.
-        input_shape: Height, width and channels.
+        input_shape: Height, width and channels; height and width may be None, for any.
         num_classes: The number of logits.
         norm: The normalization that it was built with.
         dropout: The rate that it was built with.
         width: The width factor that it was built with.
         preprocessing: What turns an image into the model's input.
-        labels: The classes' names, in the order of the logits.
+        labels: The classes' names, one for each logit, in their order.
         dataset: The data it was trained on.
         precision: The Keras dtype policy that it was trained under.
         metrics: Measured numbers by name, for example ``test_accuracy``, a fraction.
@@ -38,25 +39,44 @@ class Card(Settings):
         versions: Of the packages that made it.
         commit: Of this project, where known.
         notes: What a reader of the numbers should know.
+
+    Raises:
+        InputError: A value is not accepted, or the preprocessing or the labels do not fit the
+            model's input or logits.
     """
 
     name: Annotated[str, pydantic.Field(pattern=r"^[\w-]+\.[\w.-]+$")]
     arch: str
-    input_shape: tuple[int, int, int]
-    num_classes: int
+    input_shape: tuple[Size | None, Size | None, Size]
+    num_classes: Size
     norm: Norm
-    dropout: float
-    width: float
+    dropout: Number
+    width: Number
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     dataset: str
     precision: str
-    metrics: dict[str, float | int]
+    metrics: dict[str, Annotated[float, pydantic.Field(allow_inf_nan=False)] | int]
     recipe: dict[str, Any]
     sha256: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
     versions: dict[str, str]
     commit: str | None = None
     notes: tuple[str, ...] = ()
+
+    @pydantic.model_validator(mode="after")
+    def _fitting(self) -> "Card":
+        if len(self.labels) != self.num_classes:
+            raise ValueError(
+                f"labels: accepted are as many as num_classes, {self.num_classes}; "
+                f"received {len(self.labels)}"
+            )
+        fed = (*self.preprocessing.size, self.preprocessing.channels)
+        if any(side not in (None, got) for side, got in zip(self.input_shape, fed, strict=True)):
+            raise ValueError(
+                f"preprocessing: accepted is one that gives images of input_shape, "
+                f"{self.input_shape}; received one that gives {fed}"
+            )
+        return self
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Card":

@@ -7,7 +7,7 @@ import lazy_loader
 import pydantic
 
 from zoo.errors import InputError, nearest
-from zoo.settings import Settings
+from zoo.settings import Flag, Number, Settings, Whole
 
 keras = lazy_loader.load("keras")
 
@@ -50,12 +50,12 @@ class Norm(Settings):
 
     kind: Kind = "batch"
     placement: Placement = "before_activation"
-    momentum: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.9
-    epsilon: Annotated[float, pydantic.Field(gt=0, lt=1)] = 1e-5
-    center: bool = True
-    scale: bool = True
-    groups: Annotated[int, pydantic.Field(ge=1)] = 32
-    synchronized: bool = False
+    momentum: Annotated[Number, pydantic.Field(gt=0, lt=1)] = 0.9
+    epsilon: Annotated[Number, pydantic.Field(gt=0, lt=1)] = 1e-5
+    center: Flag = True
+    scale: Flag = True
+    groups: Annotated[Whole, pydantic.Field(ge=1)] = 32
+    synchronized: Flag = False
 
     def __init__(self, kind: str = "batch", **values: Any) -> None:
         super().__init__(kind=kind, **values)
@@ -87,14 +87,27 @@ class Norm(Settings):
             return cls("none")
         if isinstance(value, str):
             return cls(value)
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
             return cls(**value)
-        raise InputError(f"norm: accepted are a kind, a zoo.Norm or None; received {value!r}")
+        raise InputError(
+            "norm: accepted are a kind, a zoo.Norm, a mapping of its arguments or None; "
+            f"received {value!r}"
+        )
 
     @property
     def is_batch(self) -> bool:
         """Whether inference uses stored statistics, so that the layer can be folded away."""
         return self.kind in BATCH_KINDS
+
+    def at_inference(self) -> dict[str, Any]:
+        """Choose the values that decide what a model with given weights computes.
+
+        Returns:
+            All but the momentum and whether statistics are synchronized, which matter in training
+            only, and the groups where the kind has none.
+        """
+        unused = {"momentum", "synchronized"} | (set() if self.kind == "group" else {"groups"})
+        return self.model_dump(exclude=unused)
 
     def layer(self, channels: int, *, name: str, gamma: float = 1.0) -> Any:
         """Make the Keras layer for a tensor whose last axis holds this many channels.

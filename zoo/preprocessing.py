@@ -7,7 +7,12 @@ import numpy as np
 import pydantic
 
 from zoo.errors import InputError
-from zoo.settings import Settings
+from zoo.settings import Number, Settings, Whole
+
+# Within these bounds no pixel's value can overflow float32, or a scale vanish in it.
+Side = Annotated[Whole, pydantic.Field(ge=1, le=16_384)]
+Factor = Annotated[Number, pydantic.Field(ge=1e-9, le=1e9)]
+Shift = Annotated[Number, pydantic.Field(ge=-1e9, le=1e9)]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
@@ -18,22 +23,22 @@ class Preprocessing(Settings):
     A pixel's value v of 0 to 255 becomes ``(v * scale - mean) / std``, channel by channel.
 
     Args:
-        size: Height and width in pixels.
+        size: Height and width in pixels, each 1 to 16384.
         channels: 3 for red, green, blue, in this order; 1 for grey.
-        scale: What a pixel's value is multiplied by first.
-        mean: What is subtracted from each channel after scaling.
-        std: What each channel is divided by at the end; positive.
+        scale: What a pixel's value is multiplied by first, 1e-9 to 1e9.
+        mean: What is subtracted from each channel after scaling, -1e9 to 1e9.
+        std: What each channel is divided by at the end, 1e-9 to 1e9.
         interpolation: How an image of another size is resized.
 
     Raises:
         InputError: A value is out of its range, or mean and std are not one per channel.
     """
 
-    size: tuple[Annotated[int, pydantic.Field(ge=1)], Annotated[int, pydantic.Field(ge=1)]]
+    size: tuple[Side, Side]
     channels: Literal[1, 3] = 3
-    scale: Annotated[float, pydantic.Field(gt=0)] = 1 / 255
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[Annotated[float, pydantic.Field(gt=0)], ...] = (1.0, 1.0, 1.0)
+    scale: Factor = 1 / 255
+    mean: tuple[Shift, ...] = (0.0, 0.0, 0.0)
+    std: tuple[Factor, ...] = (1.0, 1.0, 1.0)
     interpolation: Interpolation = "bilinear"
 
     @pydantic.model_validator(mode="after")

@@ -1,5 +1,6 @@
 """Weights by name: where they lie, what their cards say, and how they are loaded."""
 
+import inspect
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError, nearest
 from zoo.files import sha256
+from zoo.norm import Norm
 from zoo.registry import create_model
 
 if TYPE_CHECKING:
@@ -45,6 +47,10 @@ def folder(name: str) -> Path:
     Raises:
         InputError: There are no weights of that name; the nearest names are told.
     """
+    if not isinstance(name, str):
+        raise InputError(
+            f"accepted is the name of weights, for example 'resnet20.digits'; received {name!r}"
+        )
     for parent in folders():
         if name in names() and (parent / name / CARD_FILE).is_file():
             return parent / name
@@ -78,14 +84,16 @@ def load_model(name: str, **overrides: Any) -> "keras.Model":
         name: ``arch.tag``, for example ``resnet20.digits``.
         **overrides: Arguments of `zoo.create_model` to be other than at training. Layers that
             keep their name and shapes get the weights; with another ``num_classes`` the logits
-            layer is new.
+            layer is new. Of the norm only what matters in training may be another: its momentum,
+            whether it is synchronized, and the groups of a kind that has none.
 
     Returns:
         A keras.Model, as `zoo.create_model` returns it.
 
     Raises:
         InputError: There are no such weights, the file is damaged or not the one the card
-            speaks of, or an override changes more layers than the logits.
+            speaks of, or an override is unknown, changes more layers than the logits, or makes
+            the same weights compute something else.
 
     Example:
         >>> model = zoo.load_model("resnet20.digits")
@@ -99,6 +107,7 @@ def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
     """Build the model a card speaks of, with the weights from a file; see `load_model`."""
     from zoo import keras_files
 
+    _check_overrides(card, overrides)
     if not path.is_file():
         raise InputError(f"{card.name}: the weight file {path} is missing")
     received = sha256(path)
@@ -118,6 +127,26 @@ def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
     source = keras_files.load(path)
     _copy(source, model, name=card.name)
     return model
+
+
+def _check_overrides(card: Card, overrides: dict[str, Any]) -> None:
+    """Refuse overrides that are unknown, or with which the weights would fit and mean nothing."""
+    known = inspect.signature(create_model).parameters.keys() - {"name"}
+    for key in overrides:
+        if key not in known:
+            raise InputError(f"{card.name}: unknown override {key!r}; {nearest(key, known)}")
+    trained = card.norm.at_inference()
+    asked = Norm.of(overrides.get("norm", card.norm)).at_inference()
+    differing = [
+        f"{key} ({asked.get(key)!r}, there {trained.get(key)!r})"
+        for key in sorted(asked.keys() | trained.keys())
+        if asked.get(key) != trained.get(key)
+    ]
+    if differing:
+        raise InputError(
+            f"{card.name}: with another norm its weights compute something else; it differs in "
+            f"{', '.join(differing)}; accepted are changes of momentum and synchronized"
+        )
 
 
 def _copy(source: "keras.Model", model: "keras.Model", *, name: str) -> None:

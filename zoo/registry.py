@@ -11,12 +11,12 @@ import pydantic
 
 from zoo.errors import InputError, nearest
 from zoo.norm import Norm
-from zoo.settings import Settings
+from zoo.settings import Flag, Number, Settings, Whole
 
 if TYPE_CHECKING:
     import keras
 
-Size = Annotated[int, pydantic.Field(ge=1)]
+Size = Annotated[Whole, pydantic.Field(ge=1)]
 
 
 class Options(Settings):
@@ -41,10 +41,10 @@ class Options(Settings):
     input_shape: tuple[Size | None, Size | None, Size]
     num_classes: Size
     norm: Norm = Norm()
-    dropout: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.0
-    include_top: bool = True
-    features_only: bool = False
-    width: Annotated[float, pydantic.Field(gt=0, le=16)] = 1.0
+    dropout: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
+    include_top: Flag = True
+    features_only: Flag = False
+    width: Annotated[Number, pydantic.Field(gt=0, le=16)] = 1.0
 
     def channels(self, count: int) -> int:
         """Scale a number of channels by the width, to a multiple of 8 unless the width is 1."""
@@ -140,6 +140,8 @@ def entry(name: str) -> Entry:
         InputError: There is none of that name; the nearest names are told.
     """
     known = entries()
+    if not isinstance(name, str):
+        raise InputError(f"accepted is a model's name, for example 'resnet20'; received {name!r}")
     if name not in known:
         raise InputError(f"unknown model {name!r}; {nearest(name, known)}")
     return known[name]
@@ -203,9 +205,8 @@ def create_model(
         >>> model = zoo.create_model("resnet20", norm="group", num_classes=100)
     """
     found = entry(name)
-    shape = found.input_shape if input_shape is None else tuple(input_shape)
     options = Options(
-        input_shape=shape,
+        input_shape=found.input_shape if input_shape is None else input_shape,
         num_classes=found.num_classes if num_classes is None else num_classes,
         norm=Norm.of(norm),
         dropout=dropout,
@@ -217,6 +218,6 @@ def create_model(
     if small:
         raise InputError(
             f"{name} takes images of at least {found.min_size}x{found.min_size} pixels; "
-            f"received input_shape={shape}"
+            f"received input_shape={options.input_shape}"
         )
     return found.build(options)

@@ -1,10 +1,23 @@
 """The base of everything a person sets: frozen, range-checked, told in one line when wrong."""
 
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 import pydantic
 
 from zoo.errors import InputError, nearest, one_line
+
+
+def _plain(value: Any) -> Any:
+    """Turn a number of numpy's into Python's, which is what strict fields take."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# By itself pydantic would take true and "1" for 1, "yes" for true, and inf for a number.
+_PLAIN = pydantic.BeforeValidator(_plain)
+Whole = Annotated[int, pydantic.Field(strict=True), _PLAIN]
+Number = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False), _PLAIN]
+Flag = Annotated[bool, pydantic.Field(strict=True), _PLAIN]
 
 
 class Settings(pydantic.BaseModel):

@@ -131,6 +131,15 @@ def test_logits_are_float32_under_mixed_precision():
         ({"name": "resnet20", "input_shape": (0, 8, 3)}, "Options.input_shape"),
         ({"name": "resnet20", "input_shape": (8, 8)}, "Options.input_shape"),
         ({"name": "resnet20", "norm": "bath"}, "unknown kind 'bath'; did you mean batch"),
+        ({"name": "resnet20", "norm": {1: 2}}, "norm: accepted are a kind"),
+        ({"name": "resnet20", "input_shape": 32}, "Options.input_shape: input should be a valid"),
+        ({"name": "resnet20", "num_classes": True}, "Options.num_classes: input should be a valid"),
+        ({"name": "resnet20", "num_classes": "10"}, "Options.num_classes: input should be a valid"),
+        ({"name": "resnet20", "include_top": "no"}, "Options.include_top: input should be a valid"),
+        ({"name": "resnet20", "dropout": "0.5"}, "Options.dropout: input should be a valid number"),
+        ({"name": 123}, "accepted is a model's name, for example 'resnet20'; received 123"),
+        ({"name": None}, "received None"),
+        ({"name": ["resnet20"]}, "received ['resnet20']"),
     ],
 )
 def test_a_wrong_argument_is_told_in_one_line(arguments, told):

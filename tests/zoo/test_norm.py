@@ -18,7 +18,11 @@ from zoo.norm import KINDS, PLACEMENTS, group_count
         ({"kind": "bacth"}, "Norm.kind: unknown kind 'bacth'; did you mean batch"),
         ({"placement": "before_activaton"}, "did you mean before_activation"),
         ({"momentun": 0.9}, "Norm has no key 'momentun'; did you mean momentum"),
-        ({"center": "maybe"}, "Norm.center: input should be a valid boolean"),
+        ({"center": "yes"}, "Norm.center: input should be a valid boolean; received 'yes'"),
+        ({"scale": 1}, "Norm.scale: input should be a valid boolean; received 1"),
+        ({"groups": True}, "Norm.groups: input should be a valid integer; received True"),
+        ({"momentum": "0.5"}, "Norm.momentum: input should be a valid number; received '0.5'"),
+        ({"epsilon": float("nan")}, "Norm.epsilon: input should be a finite number"),
     ],
 )
 def test_a_wrong_value_is_told_in_one_line(values, told):
@@ -50,11 +54,16 @@ def test_of_takes_what_callers_pass(value, norm):
     assert zoo.Norm.of(value) == norm
 
 
-def test_of_refuses_anything_else():
-    with pytest.raises(
-        zoo.InputError, match=r"accepted are a kind, a zoo.Norm or None; received 3"
-    ):
-        zoo.Norm.of(3)
+@pytest.mark.parametrize("value", [3, ["batch"], {1: 2}])
+def test_of_refuses_anything_else(value):
+    with pytest.raises(zoo.InputError, match=r"norm: accepted are a kind, .*; received") as caught:
+        zoo.Norm.of(value)
+    assert repr(value) in str(caught.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    norm = zoo.Norm("group", groups=np.int64(4), momentum=np.float32(0.5), center=np.bool_(False))
+    assert norm == zoo.Norm("group", groups=4, momentum=0.5, center=False)
 
 
 def _reference(kind: str, x: np.ndarray, groups: int) -> np.ndarray:

@@ -75,10 +75,58 @@ def test_the_body_alone(weights):
     assert zoo.load_model("resnet20.test", include_top=False).output_shape == (None, 2, 2, 32)
 
 
-@pytest.mark.parametrize("overrides", [{"width": 1.0}, {"norm": "group"}])
-def test_an_override_that_the_weights_do_not_fit_is_refused(weights, overrides):
-    with pytest.raises(zoo.InputError, match="do not fit layer"):
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"width": 1.0}, "do not fit layer"),
+        ({"norm": "group"}, r"it differs in .*kind \('group', there 'batch'\)"),
+        ({"norm": "batch"}, r"it differs in epsilon \(1e-05, there 0\.001\); accepted are"),
+        ({"norm": None}, "kind"),
+        ({"norm": zoo.Norm(epsilon=1e-3, center=False)}, r"center \(False, there True\)"),
+        ({"norm": zoo.Norm(epsilon=1e-3, placement="after_activation")}, "it differs in placement"),
+        ({"nrom": "batch"}, "unknown override 'nrom'; did you mean norm"),
+    ],
+)
+def test_an_override_that_the_weights_do_not_fit_is_refused(weights, overrides, told):
+    with pytest.raises(zoo.InputError, match=told):
         zoo.load_model("resnet20.test", **overrides)
+
+
+def test_what_matters_in_training_only_may_be_another(weights):
+    _, model = weights
+    norm = zoo.Norm(epsilon=1e-3, momentum=0.5, groups=4, synchronized=True)
+    loaded = zoo.load_model("resnet20.test", norm=norm, dropout=0.5)
+    x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype("float32")
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert loaded.get_layer("stem_norm").momentum == 0.5
+
+
+@pytest.mark.parametrize("ask", [zoo.card, zoo.load_model])
+def test_a_name_is_a_text(ask):
+    with pytest.raises(zoo.InputError, match=r"for example 'resnet20\.digits'; received 3"):
+        ask(3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"labels": ("a", "b")}, "labels: accepted are as many as num_classes, 10; received 2"),
+        ({"input_shape": (8, 9, 3)}, r"preprocessing: .*\(8, 9, 3\); .* gives \(8, 8, 3\)"),
+        ({"input_shape": (None, None, 1)}, r"preprocessing: .* gives \(8, 8, 3\)"),
+        ({"metrics": {"test_accuracy": float("nan")}}, r"metrics\.test_accuracy.* finite"),
+        ({"num_classes": True}, r"Card\.num_classes"),
+    ],
+)
+def test_a_card_fits_its_own_model(weights, changes, told):
+    folder, model = weights
+    with pytest.raises(zoo.InputError, match=told):
+        a_card(model, folder / cards.MODEL_FILE, **changes)
+
+
+def test_a_card_of_a_model_for_any_size(weights):
+    folder, model = weights
+    card = a_card(model, folder / cards.MODEL_FILE, input_shape=(None, 8, 3))
+    assert cards.Card.read(card.write(folder / cards.CARD_FILE)) == card
 
 
 def test_a_changed_byte_is_refused_before_keras_reads_it(weights):
@@ -119,6 +167,32 @@ def test_preprocessing_is_scale_then_mean_then_std():
         preprocessing(image[..., :1])
     with pytest.raises(zoo.InputError, match="one value per channel"):
         zoo.Preprocessing(size=(2, 2), mean=(0.0,))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mean": (float("nan"), 0, 0)},
+        {"mean": (1e30, 0, 0)},
+        {"std": (0, 1, 1)},
+        {"std": (1e-30, 1, 1)},
+        {"std": (float("inf"), 1, 1)},
+        {"scale": float("inf")},
+        {"scale": 1e-30},
+        {"size": (True, 2)},
+        {"size": (2, 10**9)},
+    ],
+)
+def test_preprocessing_that_overflows_is_refused(values):
+    with pytest.raises(zoo.InputError, match=rf"Preprocessing\.{next(iter(values))}"):
+        zoo.Preprocessing(**{"size": (2, 2), **values})
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_largest_preprocessing_is_finite(sign):
+    extreme = {"scale": 1e9, "mean": (sign * 1e9,) * 3, "std": (1e-9,) * 3}
+    image = np.full((1, 2, 2, 3), 255, np.uint8)
+    assert np.isfinite(zoo.Preprocessing(size=(2, 2), **extreme)(image)).all()
 
 
 def test_reading_an_image_file(tmp_path):
