@@ -21,7 +21,7 @@ from export.probes import random_inputs
 from export.report import FORMAT, PAGE_FILE, REPORT_FILE, Accuracy, Report, Sample, choose, sample
 from zoo.cards import Card
 from zoo.errors import InputError
-from zoo.files import replacing_folder, sha256
+from zoo.files import PLACE_REMEDIES, replacing_folder, sha256, writing
 from zoo.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -131,8 +131,9 @@ def bundle(
 
     _accepted("target", target, TARGETS)
     _accepted("precision", precision, PRECISIONS)
-    out = Path(out).resolve()
-    _refuse_what_is_no_bundle(out)
+    with writing(out, PLACE_REMEDIES):
+        out = Path(out).resolve()
+        _refuse_what_is_no_bundle(out)
     clock = _Clock(progress)
     with replacing_folder(out) as folder:  # first of all: a place that refuses is told at once
         with clock("load"):

@@ -93,7 +93,7 @@ class _Reader:
         if training is not None and getattr(source, "_call_has_training_arg", False):
             kwargs["training"] = training
         if is_functional(source):
-            if kwargs.get("mask") is not None:
+            if any(leaf is not None for leaf in keras.tree.flatten(kwargs.get("mask"))):
                 raise InputError(
                     f"the model {source.name!r} inside is called with a mask= of its own; accepted "
                     "are inner models that are called on their inputs alone, masks coming with them"

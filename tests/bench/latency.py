@@ -32,15 +32,15 @@ MODELS = {
     "ResNet50": ("ResNet50", (-1, 1)),
 }
 BATCHES = (1, 8)
-THREADS = 2
-ROUNDS = 31
+THREADS = (1, 2)
+ROUNDS = 15
 RUN_SECONDS = 0.4
 FEWEST_CALLS = 3
 WARM_UP = 5
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Take turns over both files of a model, at each batch size."""
+    """Take turns over both files of a model, for each number of threads and batch size."""
     architecture, signs = MODELS[name]
     model = application(architecture, signs=signs)
     with tempfile.TemporaryDirectory() as folder:
@@ -49,16 +49,21 @@ def measure(name: str) -> dict[str, Any]:
         export.to_onnx(export.fold(model), files["folded"])
         shape = model.inputs[0].shape[1:]
         del model
-        sessions = {kind: session(path) for kind, path in files.items()}
-        return {f"batch {batch}": compare(sessions, batch, shape) for batch in BATCHES}
+        found = {}
+        for threads in THREADS:
+            sessions = {kind: session(path, threads) for kind, path in files.items()}
+            for batch in BATCHES:
+                row = f"{threads} thread{'s' * (threads > 1)}, batch {batch}"
+                found[row] = compare(sessions, batch, shape)
+        return found
 
 
-def session(path: Path) -> Any:
+def session(path: Path, threads: int) -> Any:
     """Load a file with onnxruntime's default optimisations."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
+    options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 

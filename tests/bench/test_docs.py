@@ -5,7 +5,7 @@ import pytest
 
 from export.folding import Entry
 
-from . import applications, latency, onnx_nodes, scaling, write_docs
+from . import applications, latency, onnx_nodes, precision, scaling, write_docs
 from .models import APPLICATIONS
 
 # Those of keras.applications without BatchNorm.
@@ -44,6 +44,7 @@ def test_all_of_keras_applications_is_listed():
         ("certificates", APPLICATIONS),
         ("onnx_nodes", onnx_nodes.MODELS),
         ("latency", latency.MODELS),
+        ("precision", precision.VARIANTS),
         ("scaling", [f"{order}, {n} times" for order in scaling.ORDERS for n in scaling.BLOCKS]),
     ],
 )

@@ -16,13 +16,12 @@ from export.rules.engine import EXPLANATIONS
 from zoo.cards import CARD_FILE, Card
 from zoo.files import write_text
 
-from .latency import THREADS
 from .onnx_nodes import NODES
 from .records import RESULTS
 from .scaling import exponent
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "folding.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "folding.md", ROOT / "docs" / "training.md")
 _MARKED = re.compile(
     r"(<!-- written by tests/bench/write_docs\.py: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL
 )
@@ -184,11 +183,7 @@ def latency() -> str:
         for batch, row in batches.items()
     ]
     header = ("", "plain, ms", "folded, ms", "folded / plain", "middle half", "all", "rounds")
-    return (
-        table((*header, "load before"), lines)
-        + f"\nOnnxruntime used {THREADS} threads."
-        + measured(results).replace("\n", " ", 1)
-    )
+    return table((*header, "load before"), lines) + measured(results)
 
 
 def scaling() -> str:
@@ -222,6 +217,24 @@ def scaling() -> str:
     )
 
 
+def precision() -> str:
+    """Speeds of a training step in each precision."""
+    results = stored("precision")
+    lines = [
+        (
+            name,
+            f"{row['images_per_second']:.0f}",
+            f"{row['ratio']:.2f}",
+            f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}",
+            row["rounds"],
+            "chosen" if row["chosen"] else "",
+        )
+        for name, row in results["rows"].items()
+    ]
+    header = ("computed in, by", "images/s", "ratio", "middle half", "rounds", "")
+    return table(header, lines) + measured(results)
+
+
 def weights() -> str:
     """The shipped weights, from their cards."""
     cards = [Card.read(path) for path in sorted(ROOT.glob(f"saved_models/*/{CARD_FILE}"))]
@@ -249,6 +262,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "nodes": nodes,
     "latency": latency,
     "scaling": scaling,
+    "precision": precision,
     "weights": weights,
 }
 

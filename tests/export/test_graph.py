@@ -314,12 +314,11 @@ class Changing(layers.Layer):
 @pytest.mark.parametrize(
     ("layer", "told"),
     [
-        (lambda: layers.Lambda(lambda x: x), "of class Lambda cannot be made"),
         (lambda: Untold(object()), "of class Untold has no get_config"),
         (lambda: Telling(3), "of class Telling cannot be made"),
         (Changing, "of class Changing has other weights"),
     ],
-    ids=["lambda", "without get_config", "with a wrong one", "with other weights"],
+    ids=["without get_config", "with a wrong one", "with other weights"],
 )
 def test_a_layer_that_cannot_be_copied_is_told_in_one_line(layer, told):
     image = keras.Input((3,))

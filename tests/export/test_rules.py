@@ -604,7 +604,7 @@ def test_an_activation_that_keras_does_not_name_is_left():
 def test_a_reshape_that_leaves_no_channels_or_mixes_images_is_left(shape):
     image = keras.Input((1,) if shape == () else (4, 2))
     x = BatchNorm()(image)
-    x = layers.Reshape(())(x) if shape == () else keras.ops.reshape(x, (-1, 2))
+    x = layers.Reshape(())(x) if shape == () else keras.ops.reshape(x, (-1, 4))
     x = layers.Reshape((1,))(x) if shape == () else layers.Dense(3)(x)
     model = with_weights(keras.Model(image, x), 1, "both")
     assert fold_exactly(model).report.entries[0].codes == ("model_input", "not_one_scale")
