@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zoo.errors import InputError
-from zoo.files import writing
+from zoo.files import PLACE_REMEDIES, writing
 
 try:
     import fcntl
@@ -34,10 +34,10 @@ def holding(folder: Path) -> Iterator[None]:
     Raises:
         InputError: Another training is under way in it, or it cannot be written.
     """
-    with writing(folder):
+    with writing(folder, PLACE_REMEDIES):
         made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        with writing(folder):
+        with writing(folder, PLACE_REMEDIES):
             folder.mkdir(parents=True, exist_ok=True)
             handle = _locked(folder)
         try:

@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,24 @@ _REMEDIES = {
     errno.ENOTDIR: "part of the path is a file, not a folder; pass a folder",
     errno.EEXIST: "a file of that name is in the way; pass a folder",
     errno.ENAMETOOLONG: "the name is too long; pass a shorter one",
+    errno.EISDIR: "a folder of that name is in the way; pass another name",
+    errno.ENOTEMPTY: "something was put there in the meantime; pass another folder",
+    errno.EBUSY: "it is in use, perhaps as a mount point; pass a folder inside it or another one",
+    errno.EXDEV: "part of it lies on another file system; pass a folder inside it or another one",
 }
+# Of the place itself; in what is done meanwhile, it would speak of any file that is missing.
+PLACE_REMEDIES = _REMEDIES | {errno.ENOENT: "no file can be made there; pass another folder"}
 
 
 @contextmanager
-def writing(target: str | os.PathLike[str]) -> Iterator[None]:
+def writing(
+    target: str | os.PathLike[str], remedies: Mapping[int, str] = _REMEDIES
+) -> Iterator[None]:
     """Turn the system's refusals to write into one clear line that names the target.
 
     Args:
         target: The file or folder that is being written, for the message.
+        remedies: What a person can do, by the number of the system's error.
 
     Yields:
         Nothing.
@@ -43,10 +52,11 @@ def writing(target: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        code = error.errno if error.errno in _REMEDIES else _errno_in_text(str(error))
-        if code not in _REMEDIES:
+        code = error.errno if error.errno in remedies else _errno_in_text(str(error))
+        remedy = None if code is None else remedies.get(code)
+        if remedy is None:
             raise
-        raise InputError(f"cannot write {target}: {_REMEDIES[code]}") from error
+        raise InputError(f"cannot write {target}: {remedy}") from error
 
 
 def _errno_in_text(text: str) -> int | None:
@@ -75,18 +85,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}.", suffix=f".part{path.suffix}"
-        )
-        os.close(handle)
+        with _placing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(
+                dir=path.parent, prefix=f".{path.stem}.", suffix=f".part{path.suffix}"
+            )
+            os.close(handle)
         beside = Path(name)
         try:
             yield beside
-            with beside.open("rb") as written:
-                os.fsync(written.fileno())
-            beside.chmod(0o666 & ~_umask())  # mkstemp makes private files; ours are ordinary ones
-            beside.replace(path)
+            with _placing(path):
+                with beside.open("rb") as written:
+                    os.fsync(written.fileno())
+                # mkstemp makes private files; ours are ordinary ones
+                beside.chmod(0o666 & ~_umask())
+                beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
 
@@ -96,34 +109,63 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Fill a folder beside its final name and rename it into place only when it is whole.
 
     Args:
-        path: The final name. A folder that is already there is replaced as one.
+        path: The final name. A folder that is already there is replaced as one, and comes back if
+            that fails.
 
     Yields:
         An empty folder beside it.
 
     Raises:
-        InputError: The place cannot be written, or is full.
+        InputError: The place cannot be written, is full, or is a mount point.
     """
     path = Path(path)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_dir():
-            raise InputError(f"cannot write {path}: a file of that name is in the way")
-        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        with _placing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _check_replaceable(path)
+            name = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        beside = Path(name)
         try:
             yield beside
-            beside.chmod(0o777 & ~_umask())
-            old = None
-            if path.exists():
-                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-                path.replace(old)
-            beside.replace(path)
-            if old is not None:
-                shutil.rmtree(old)
+            with _placing(path):
+                beside.chmod(0o777 & ~_umask())
+                _put_in_place(beside, path)
         except InputError as error:  # of a file in it: tell the name that a person knows
             raise InputError(str(error).replace(str(beside), str(path))) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+def _placing(path: Path) -> AbstractContextManager[None]:
+    """Tell the refusals of the place where a file or folder begins or ends; see `writing`."""
+    return writing(path, PLACE_REMEDIES)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse what cannot be replaced by a folder, before the long work that fills one."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"cannot write {path}: a file of that name is in the way")
+    if path.is_mount():
+        raise InputError(
+            f"cannot write {path}: it is a mount point, which cannot be replaced; "
+            "pass a folder inside it"
+        )
+
+
+def _put_in_place(beside: Path, path: Path) -> None:
+    """Rename a folder to its final name; the older one goes last, or comes back."""
+    if not path.exists():
+        beside.replace(path)
+        return
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    try:
+        path.replace(old)
+        beside.replace(path)
+    finally:
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.replace(path)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -136,9 +178,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         InputError: The place cannot be written, or a folder has that name.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: a folder of that name is in the way")
-    with writing(path):
+    with _placing(path):
+        if path.is_dir():
+            raise InputError(f"cannot write {path}: a folder of that name is in the way")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass

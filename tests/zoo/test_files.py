@@ -82,6 +82,58 @@ def test_a_file_in_the_way_of_a_folder(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+PLACES = [files.replacing, files.replacing_folder]
+
+
+@pytest.mark.parametrize("place", [*PLACES, files.check_writable])
+@pytest.mark.parametrize("path", ["/proc/nothing.txt", "/proc/no/thing.txt", "/" + "x" * 300])
+def test_a_place_where_nothing_can_be_made(place, path):
+    with pytest.raises(zoo.InputError, match=f"cannot write {path}: ") as caught:
+        made = place(path)
+        if made is not None:
+            made.__enter__()
+    assert "pass a" in str(caught.value)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EXDEV, errno.ENOENT, errno.ENOTDIR])
+def test_a_refusal_at_the_last_step_leaves_what_was_there(tmp_path, monkeypatch, place, code):
+    path = tmp_path / "out"
+    if place is files.replacing:
+        path.write_text("old")
+    else:
+        path.mkdir()
+        (path / "a").write_text("old")
+    real = files.Path.replace
+
+    def refuse(self, target):
+        if self.name.endswith(".part"):
+            raise OSError(code, os.strerror(code))
+        return real(self, target)
+
+    monkeypatch.setattr(files.Path, "replace", refuse)
+    with pytest.raises(zoo.InputError, match=f"cannot write {path}: .*pass "), place(path):
+        pass
+    assert names(tmp_path) == ["out"]
+    assert (path if path.is_file() else path / "a").read_text() == "old"
+
+
+def test_a_mount_point_is_told_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(files.Path, "is_mount", lambda path: path.name == "disk")
+    with (
+        pytest.raises(zoo.InputError, match="it is a mount point"),
+        files.replacing_folder(tmp_path / "disk"),
+    ):
+        pytest.fail("the work was begun")
+    assert names(tmp_path) == ["disk"]
+
+
+def test_a_file_that_is_missing_in_the_work_is_not_the_place(tmp_path):
+    with pytest.raises(FileNotFoundError), files.replacing(tmp_path / "a"):
+        (tmp_path / "b").read_text()
+
+
 def test_ordinary_permissions(tmp_path):
     files.write_text(tmp_path / "a", "x")
     (tmp_path / "b").write_text("x")
