@@ -1,16 +1,21 @@
 """The command ``zoo``: exit codes, one line for each error, one document with --json."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 
 import zoo
-from zoo.cli import run
+from zoo import files
+from zoo.cli import interrupts, run, screen
 from zoo.cli.app import app
 
+ROOT = Path(zoo.__file__).parent.parent
 COMMANDS = sorted(typer.main.get_command(app).commands)
 
 
@@ -115,13 +120,97 @@ def test_what_was_not_expected_is_one_line_too(capsys, monkeypatch):
     assert "--debug" in line
 
 
-def test_ctrl_c_is_130(capsys, monkeypatch):
-    def interrupted(*_args, **_options):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("option", [[], ["--json"]])
+@pytest.mark.parametrize(
+    "ending", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_ctrl_c_and_sigterm_leave_nothing(capsys, monkeypatch, tmp_path, ending, option):
+    number, code, word = ending
 
-    monkeypatch.setattr(zoo, "list_models", interrupted)
-    assert run(["list"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    def work(*_args, **_options):
+        with files.replacing_folder(tmp_path / "bundle") as folder:
+            (folder / "a").write_text("half")
+            os.kill(os.getpid(), number)
+            pytest.fail("it went on")
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(zoo, "list_models", work)
+    assert run(["list", *option]) == code
+    told = capsys.readouterr()
+    line = f"{word}; no file was left half-written"
+    assert told.err == f"{line}\n"
+    assert not told.out or json.loads(told.out) == {"ok": False, "error": line}
+    assert bool(told.out) == bool(option)
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) is before
+
+
+# A library that speaks as it is imported, and lets nothing pass that happens meanwhile.
+FAKE_KERAS = """
+import os, signal, sys
+print("what TensorFlow says at its start", file=sys.stderr, flush=True)
+try:
+    os.kill(os.getpid(), signal.{signal})
+except BaseException:
+    raise AttributeError("half a module") from None
+class backend:
+    backend = staticmethod(lambda: "none")
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupt_while_keras_is_imported_is_one_line(tmp_path, name, code):
+    (tmp_path / "keras.py").write_text(FAKE_KERAS.format(signal=name))
+    command = "import sys; from zoo.cli import run; sys.exit(run(['show', 'resnet20', '--json']))"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert json.loads(done.stdout) == {"ok": False, "error": line}
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts.held():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_unknown_command_names_all_where_none_is_near(capsys):
+    line = failure(capsys, "qqq")
+    assert [name for name in COMMANDS if name not in line] == []
+
+
+def test_progress_off_a_terminal_writes_nothing(capsys):
+    with pytest.raises(RuntimeError), screen.steps("comparing") as progress:
+        progress("one", 1, 2)
+        raise RuntimeError
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("argv", [["list"], ["list", "--json"], ["nothing", "--json"]])
+def test_a_full_stdout_is_one_line(argv):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "zoo", *argv],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
 
 
 @pytest.mark.parametrize("option", ["", "--json"])

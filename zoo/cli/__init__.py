@@ -2,15 +2,17 @@
 
 What a command imports is what it needs: ``zoo --help`` and ``zoo list`` load neither Keras nor
 TensorFlow. Exit codes: 0 the answer is good, 1 a check failed or something broke, 2 the input
-cannot be used, 130 interrupted.
+cannot be used, 130 interrupted, 143 terminated.
 """
 
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
+from zoo.cli.interrupts import INTERRUPTED, TERMINATED, Terminated, terminating
 from zoo.cli.startup import LEVEL, SILENT
 
 DEBUG = "--debug"
@@ -39,25 +41,26 @@ def run(argv: Sequence[str]) -> int:
     if not debug:
         os.environ.setdefault(LEVEL, SILENT)
     try:
-        return _invoke(args)
+        with terminating():
+            return _invoke(args)
     except KeyboardInterrupt as interrupt:
-        _say(str(interrupt) or "interrupted; no file was left half-written")
-        return 130
+        terminated = isinstance(interrupt, Terminated)
+        what = "terminated" if terminated else "interrupted"
+        line = str(interrupt) or f"{what}; no file was left half-written"
+        _say(line)
+        _print_failure(line, args)
+        return TERMINATED if terminated else INTERRUPTED
     except BrokenPipeError:
-        # The reader, such as `head`, has enough: what is still buffered has nowhere to go. Rich
-        # does the same, with the same exit code, where a person reads.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 1  # the reader, such as `head`, has enough; Rich does the same where a person reads
     except Exception as error:  # the outermost place: whatever it is becomes one line
         if debug:
             traceback.print_exc()
         code, line = _told(error)
         _say(f"error: {line}")
-        if "--json" in args:
-            from zoo.cli.screen import print_json
-
-            print_json({"ok": False, "error": line})
+        _print_failure(line, args)
         return code
+    finally:
+        _let_go_of_stdout()
 
 
 def _invoke(args: list[str]) -> int:
@@ -65,8 +68,11 @@ def _invoke(args: list[str]) -> int:
     import typer
 
     from zoo.cli.app import app
+    from zoo.errors import InputError, nearest
 
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
+    if not args[0].startswith("-") and args[0] not in command.commands:
+        raise InputError(f"unknown command {args[0]!r}; {nearest(args[0], command.commands)}")
     try:
         with command.make_context("zoo", args) as context:
             command.invoke(context)
@@ -91,6 +97,23 @@ def _told(error: Any) -> tuple[int, str]:
     if isinstance(error, ExportError):
         return 1, line
     return 1, f"unexpected {type(error).__name__}: {line}; run again with --debug for the traceback"
+
+
+def _print_failure(line: str, args: list[str]) -> None:
+    """Tell machines too, where they were promised a document and stdout takes one."""
+    if "--json" in args:
+        from zoo.cli.screen import print_json
+
+        with suppress(OSError):
+            print_json({"ok": False, "error": line})
+
+
+def _let_go_of_stdout() -> None:
+    """Drop what stdout does not take, which Python would complain of at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(text: str) -> str:

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from zoo.files import writing
+
 if TYPE_CHECKING:
     from export import Verdict
 
@@ -41,11 +43,14 @@ def finish(document: dict[str, Any], human: Callable[[Console], None], *, as_jso
         as_json: Whether stdout is to carry the document.
 
     Raises:
+        InputError: Standard output is full.
         typer.Exit: The verdict is not good.
     """
-    human(Console(stderr=as_json, highlight=False, soft_wrap=True))
-    if as_json:
-        print_json(document)
+    with writing("the answer to standard output"):
+        human(Console(stderr=as_json, highlight=False, soft_wrap=True))
+        if as_json:
+            print_json(document)
+        sys.stdout.flush()
     if not document.get("ok", True):
         raise typer.Exit(1)
 
@@ -94,13 +99,15 @@ def steps(title: str) -> Iterator[Callable[[str, int, int], None]]:
     Yields:
         A function that is told the step, how many are done and how many there are.
     """
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,  # elsewhere it would leave an empty line
     )
     with bar:
         task = bar.add_task(title, total=None)
