@@ -10,8 +10,9 @@ from keras import layers
 
 import export
 from export import parity, validation
+from zoo.cards import Card
 from zoo.errors import InputError
-from zoo.norm import KINDS, PLACEMENTS
+from zoo.norm import KINDS, PLACEMENTS, Norm
 from zoo.preprocessing import Preprocessing
 
 from .models import resnet
@@ -257,6 +258,97 @@ def test_a_bad_file_fails_and_says_why(model, spoiled, change, name, told):
     assert told in found[name].detail
 
 
+def card_of(**changes) -> Card:
+    """The card of the weights that the good file was made of."""
+    values = {
+        "name": "small.test",
+        "arch": "small",
+        "input_shape": (8, 8, 3),
+        "num_classes": 5,
+        "norm": Norm(),
+        "dropout": 0.0,
+        "width": 1.0,
+        "preprocessing": PREPROCESSING,
+        "labels": tuple("abcde"),
+        "dataset": "none",
+        "precision": "float32",
+        "metrics": {},
+        "recipe": {},
+        "sha256": "0" * 64,
+        "versions": {},
+    }
+    return Card(**{**values, **changes})
+
+
+def tell(key, value):
+    """Write another value into the file's metadata."""
+
+    def change(proto):
+        next(p for p in proto.metadata_props if p.key == f"foldzoo.{key}").value = value
+
+    return change
+
+
+def test_what_the_file_tells_its_server_is_compared_with_the_card(model, path, spoiled):
+    assert export.validate(model, path, card=card_of()).ok
+    turned = export.validate(
+        model, spoiled(tell("labels", '["e","d","c","b","a"]')), card=card_of()
+    )
+    assert list(failed(turned)) == ["labels as in the card"]
+    other = Preprocessing(size=(8, 8), mean=(0.4, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    found = failed(export.validate(model, path, card=card_of(preprocessing=other)))
+    assert list(found) == ["preprocessing as in the card"]
+    assert "0.4" in found["preprocessing as in the card"].limit
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("layout", "HWCN"),
+        ("source_sha256", "abc"),
+        ("preprocessing", '{"size": [8, 8], "mean": [NaN, NaN, NaN]}'),
+    ],
+)
+def test_metadata_that_cannot_be_is_damaged(model, spoiled, key, value):
+    found = failed(export.validate(model, spoiled(tell(key, value))))
+    assert f"foldzoo.{key}" in found["metadata"].detail
+
+
+def test_a_file_cannot_choose_the_images_that_it_is_judged_on(model, spoiled):
+    """Pixels that are no numbers would leave nothing to compare."""
+
+    def change(proto):
+        tell("preprocessing", '{"size": [8, 8], "mean": [NaN, NaN, NaN]}')(proto)
+        change_weight("conv/Conv/weight", 0.1)(proto)
+
+    found = failed(export.validate(model, spoiled(change)))
+    assert "random inputs, batch 64" in found
+
+
+def strange_type(proto):
+    proto.graph.input[0].type.tensor_type.elem_type = 99
+
+
+def strange_weights(proto):
+    proto.graph.initializer[0].data_type = 99
+
+
+def weights_elsewhere(proto):
+    tensor = proto.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../etc/passwd"
+
+
+@pytest.mark.parametrize("change", [strange_type, strange_weights, weights_elsewhere])
+def test_a_file_that_onnx_itself_cannot_read_fails(model, path, tmp_path, change):
+    proto = onnx.load(path)
+    change(proto)
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(proto.SerializeToString())
+    assert "ONNX checker" in failed(export.validate(model, bad))
+
+
 def test_a_file_of_another_model_fails(path):
     other = small()
     other.layers[0].kernel.assign(-other.layers[0].kernel)
@@ -285,6 +377,9 @@ def test_what_is_no_file_is_told(model, tmp_path):
         (np.zeros((2, 9, 8, 3), np.float32), np.zeros(2, int), "accepted are float32 images"),
         (np.zeros((2, 8, 8, 3), np.float32), np.zeros(3, int), "one whole number for each"),
         (np.zeros((2, 8, 8, 3), np.float32), np.zeros(2), "one whole number for each"),
+        (np.zeros((2, 8, 8, 3), np.float32), np.array([0, 5]), "classes from 0 to 4"),
+        (np.zeros((2, 8, 8, 3), np.float32), np.array([-1, 4]), "classes from 0 to 4"),
+        (np.full((2, 8, 8, 3), np.nan, np.float32), np.zeros(2, int), "finite images"),
     ],
 )
 def test_a_test_split_that_the_model_does_not_take_is_told(model, path, images, labels, told):
