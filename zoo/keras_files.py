@@ -1,8 +1,11 @@
 """Keras model files, read in safe mode and written whole or not at all."""
 
 import json
+import lzma
 import os
+import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,19 @@ from zoo.files import replacing
 if TYPE_CHECKING:
     import keras
 
+# What zipfile and json raise: also for a part that is encrypted (RuntimeError), is compressed in an
+# unknown way (NotImplementedError) or is nested without end.
+_DAMAGES = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RecursionError,
+    RuntimeError,
+)
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
 
 
@@ -35,9 +51,8 @@ def load(path: str | os.PathLike[str]) -> "keras.Model":
     check(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} cannot be loaded as a Keras model: {first}") from error
+    except Exception as error:  # whatever Keras stumbles over in a file is the file's
+        raise InputError(f"{path} cannot be loaded as a Keras model: {_cause(error)}") from error
     if not isinstance(model, keras.Model):
         raise InputError(f"{path}: accepted is a keras.Model; it holds a {type(model).__name__}")
     return model
@@ -62,16 +77,35 @@ def check(path: str | os.PathLike[str]) -> None:
             damaged = archive.testzip()
             if not missing and not damaged:
                 json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError) as error:
+    except _DAMAGES as error:
         raise InputError(
             f"{path} is not a Keras model file (.keras), or it is truncated: {error}"
         ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     if missing:
         raise InputError(
             f"{path} is not a Keras model file (.keras): it lacks {', '.join(sorted(missing))}"
         )
     if damaged:
         raise InputError(f"{path} is corrupt: the checksum of its part {damaged} does not match")
+
+
+def _cause(error: Exception) -> str:
+    """Choose what a person can act on from Keras' pages about a file that it cannot load."""
+    # Each object that holds the cause tells it once more after this mark: the last one is it.
+    text = str(error).rpartition("Exception encountered:")[2].strip()
+    unknown = re.search(r"Could not locate (class|function) '([^']*)'", text)
+    if unknown:
+        return (
+            f"the {unknown[1]} {unknown[2]!r} is not known here; accepted are Keras' own and those "
+            "registered with keras.saving.register_keras_serializable before"
+        )
+    if "safe_mode" in text or "unsafe_deserialization" in text:
+        layer = re.search(r"`(\w+)` layer", text)
+        what = f"a {layer[1]} layer with Python code" if layer else "Python code"
+        return f"it holds {what}, which is not run; accepted are layers of classes that are known"
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def save(model: "keras.Model", path: str | os.PathLike[str]) -> Path:

@@ -154,6 +154,31 @@ def test_a_model_comes_back_as_it_was(tmp_path):
     np.testing.assert_array_equal(again(x), model(x))
 
 
+def with_config(path, config: str) -> None:
+    """Put another config.json into a model file."""
+    with zipfile.ZipFile(path) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in {**parts, "config.json": config}.items():
+            new.writestr(name, content)
+
+
+def with_field(path, offset: int, value: int) -> None:
+    """Set a field of the first part, where the archive's directory and the part itself tell it."""
+    whole = bytearray(path.read_bytes())
+    for signature, at in ((b"PK\x03\x04", offset), (b"PK\x01\x02", offset + 2)):
+        start = whole.index(signature) + at
+        whole[start : start + 2] = value.to_bytes(2, "little")
+    path.write_bytes(whole)
+
+
+FIELDS = {
+    "encrypted": (6, 1),
+    "unknown compression": (8, 99),
+    "deflated": (8, zipfile.ZIP_DEFLATED),
+}
+
+
 def damaged(path, kind: str) -> None:
     whole = path.read_bytes()
     if kind == "truncated":
@@ -167,12 +192,13 @@ def damaged(path, kind: str) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a.txt", "x")
     elif kind == "no class":
-        config = json.dumps({"module": "keras", "class_name": "Nothing", "config": {}})
-        with zipfile.ZipFile(path) as old:
-            parts = {name: old.read(name) for name in old.namelist()}
-        with zipfile.ZipFile(path, "w") as new:
-            for name, content in {**parts, "config.json": config}.items():
-                new.writestr(name, content)
+        with_config(path, json.dumps({"module": "keras", "class_name": "Nothing", "config": {}}))
+    elif kind == "nested":
+        with_config(path, "[" * 100_000 + "]" * 100_000)
+    elif kind == "no mapping":
+        with_config(path, "[]")
+    elif kind in FIELDS:
+        with_field(path, *FIELDS[kind])
     elif kind == "missing":
         path.unlink()
     else:
@@ -187,7 +213,12 @@ def damaged(path, kind: str) -> None:
         ("flipped", "is corrupt: the checksum"),
         ("text", "is not a Keras model file"),
         ("another archive", "it lacks config.json"),
-        ("no class", "cannot be loaded as a Keras model"),
+        ("no class", r"cannot be loaded as a Keras model: .*keras\.Nothing"),
+        ("nested", "is not a Keras model file"),
+        ("no mapping", "cannot be loaded as a Keras model"),
+        ("encrypted", "is not a Keras model file.*encrypted"),
+        ("unknown compression", "is not a Keras model file.*compression"),
+        ("deflated", "is not a Keras model file"),
         ("missing", "does not exist"),
         ("folder", "is a folder"),
     ],
@@ -203,7 +234,31 @@ def test_a_bad_model_file_is_told_in_one_line(tmp_path, kind, told):
 def test_code_in_a_model_file_is_not_run(tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2)])
     model.save(tmp_path / "m.keras")
-    with pytest.raises(zoo.InputError, match="cannot be loaded"):
+    with pytest.raises(zoo.InputError, match="a Lambda layer with Python code") as caught:
+        keras_files.load(tmp_path / "m.keras")
+    assert "safe_mode" not in str(caught.value)
+
+
+class Unknown(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+
+def unknown(x):
+    return x
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (Unknown, "the class 'Unknown' is not known here; accepted are Keras' own"),
+        (lambda: keras.layers.Dense(2, activation=unknown), "the function 'unknown' is not known"),
+    ],
+)
+def test_what_a_model_file_asks_for_and_nobody_knows_is_named(tmp_path, layer, told):
+    image = keras.Input((4,))
+    keras.Model(image, layer()(image)).save(tmp_path / "m.keras")
+    with pytest.raises(zoo.InputError, match=f"cannot be loaded as a Keras model: {told}"):
         keras_files.load(tmp_path / "m.keras")
 
 
