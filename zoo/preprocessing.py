@@ -1,6 +1,8 @@
 """What turns an image's bytes into what a model takes; part of every card."""
 
 import os
+import struct
+import warnings
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -74,6 +76,9 @@ class Preprocessing(Settings):
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:
         """Read one image file, in any format that Pillow knows, at the model's size.
 
+        The image is turned as its EXIF orientation says. What is transparent is laid on white, as
+        pages show it. Grey values of 16 bits are brought to 8.
+
         Args:
             path: The file.
 
@@ -81,17 +86,33 @@ class Preprocessing(Settings):
             uint8, (height, width, channels).
 
         Raises:
-            InputError: The file is missing or is not an image.
+            InputError: The file is missing, is not an image, or has values whose range no one
+                knows (32-bit integers, floating point).
         """
         import PIL.Image
+        import PIL.ImageOps
 
         try:
-            with PIL.Image.open(path) as image:
-                image.load()
-                return self.resize(image)
+            with warnings.catch_warnings():
+                # Of a large image; one that is too large is an error of its own.
+                warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+                with PIL.Image.open(path) as image:
+                    image.load()
+                    return self.resize(PIL.ImageOps.exif_transpose(image))
         except FileNotFoundError as error:
             raise InputError(f"there is no file {path}") from error
-        except (OSError, PIL.Image.DecompressionBombError) as error:
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        # What Pillow's many decoders raise for damaged files.
+        except (
+            OSError,
+            EOFError,
+            SyntaxError,
+            ValueError,
+            IndexError,
+            struct.error,
+            PIL.Image.DecompressionBombError,
+        ) as error:
             raise InputError(f"{path} is not an image that can be read: {error}") from error
 
     def resize(self, image: Any) -> np.ndarray:
@@ -100,6 +121,31 @@ class Preprocessing(Settings):
 
         height, width = self.size
         method = PIL.Image.Resampling[self.interpolation.upper()]
-        image = image.convert("RGB" if self.channels == 3 else "L")
+        image = _opaque(_eight_bits(image)).convert("RGB" if self.channels == 3 else "L")
         pixels = np.asarray(image.resize((width, height), method), dtype=np.uint8)
         return pixels.reshape(height, width, self.channels)
+
+
+def _eight_bits(image: Any) -> Any:
+    """Scale grey values of 16 bits to 8, which Pillow would cut off; refuse unknown ranges."""
+    import PIL.Image
+
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.float64) / 257  # 65535 becomes 255
+        return PIL.Image.fromarray(np.rint(values).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise InputError(
+            f"accepted are values of 8 or 16 bits, whose range is known; received {kind}"
+        )
+    return image
+
+
+def _opaque(image: Any) -> Any:
+    """Lay what is transparent on white."""
+    import PIL.Image
+
+    if image.mode[-1] not in "Aa" and "transparency" not in image.info:
+        return image
+    image = image.convert("RGBA")
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)

@@ -206,3 +206,82 @@ def test_reading_an_image_file(tmp_path):
         preprocessing.read(tmp_path / "text.png")
     with pytest.raises(zoo.InputError, match="there is no file"):
         preprocessing.read(tmp_path / "none.png")
+
+
+def read(path, image, channels: int = 3, **options) -> np.ndarray:
+    """Save an image of 2 by 3 pixels, and read it as a model takes it."""
+    image.save(path, **options)
+    one_each = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+    return zoo.Preprocessing(size=(2, 3), channels=channels, **one_each).read(path)
+
+
+def test_an_image_is_turned_as_its_exif_says(tmp_path):
+    import PIL.Image
+
+    upright = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # as cameras write for a picture to be turned a quarter to the right
+    lying = PIL.Image.fromarray(np.rot90(upright).copy())
+    np.testing.assert_array_equal(read(tmp_path / "a.png", lying, exif=exif), upright)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_grey_values_of_16_bits_are_scaled(tmp_path, name):
+    import PIL.Image
+
+    grey = np.array([[0, 257, 300], [32768, 65000, 65535]], np.uint16)
+    pixels = read(tmp_path / name, PIL.Image.fromarray(grey), channels=1)
+    assert pixels[..., 0].tolist() == [[0, 1, 1], [128, 253, 255]]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "told"), [("int32", "32-bit integers"), ("float32", "floating-point numbers")]
+)
+def test_values_of_an_unknown_range_are_refused(tmp_path, dtype, told):
+    import PIL.Image
+
+    image = PIL.Image.fromarray(np.ones((2, 3), dtype))
+    with pytest.raises(zoo.InputError, match=rf"a\.tif: accepted are .*; received {told}"):
+        read(tmp_path / "a.tif", image)
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixel", "options", "seen"),
+    [
+        ("RGBA", (10, 20, 30, 0), {}, [255, 255, 255]),
+        ("RGBA", (10, 20, 30, 255), {}, [10, 20, 30]),
+        ("LA", (0, 0), {}, [255, 255, 255]),
+        ("L", 7, {"transparency": 7}, [255, 255, 255]),
+        ("P", 0, {"transparency": 0}, [255, 255, 255]),
+        ("RGB", (1, 2, 3), {}, [1, 2, 3]),
+    ],
+)
+def test_what_is_transparent_is_white(tmp_path, mode, pixel, options, seen):
+    import PIL.Image
+
+    pixels = read(tmp_path / "a.png", PIL.Image.new(mode, (3, 2), pixel), **options)
+    assert pixels[0, 0].tolist() == seen
+
+
+def test_a_large_image_is_read_without_a_warning_and_a_huge_one_refused(
+    tmp_path, monkeypatch, recwarn
+):
+    import PIL.Image
+
+    image = PIL.Image.new("L", (3, 2))
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 5)
+    assert read(tmp_path / "a.png", image).shape == (2, 3, 3)
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 2)
+    with pytest.raises(zoo.InputError, match=r"a\.png is not an image that can be read: .*bomb"):
+        read(tmp_path / "a.png", image)
+    assert list(recwarn) == []
+
+
+def test_a_truncated_image_is_told(tmp_path):
+    import PIL.Image
+
+    path = tmp_path / "a.png"
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (99, 99), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(zoo.InputError, match="is not an image that can be read"):
+        zoo.Preprocessing(size=(2, 2)).read(path)
