@@ -89,7 +89,7 @@ def classifier(what: str | os.PathLike[str]) -> Classifier:
     Raises:
         InputError: There is no such name or file, or the file is damaged.
     """
-    if Path(what).suffix == ".onnx":
+    if is_onnx(what):
         return _from_onnx(Path(what))
     given = source(what)
     return Classifier(
@@ -98,6 +98,11 @@ def classifier(what: str | os.PathLike[str]) -> Classifier:
         preprocessing=given.known_preprocessing,
         labels=given.labels,
     )
+
+
+def is_onnx(what: str | os.PathLike[str]) -> bool:
+    """Say whether something is meant as an ONNX file, by its name."""
+    return Path(what).suffix == ".onnx"
 
 
 def _from_onnx(path: Path) -> Classifier:

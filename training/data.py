@@ -6,7 +6,7 @@ there by its name already.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,21 @@ class Data:
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
+
+    def check_labels(self, labels: Sequence[str] | None) -> None:
+        """Make sure that a model's classes are those of these images.
+
+        Args:
+            labels: The names of the model's classes; None or empty where nobody knows them.
+
+        Raises:
+            InputError: Both have names, and they are not the same ones in the same order.
+        """
+        if labels and self.labels and tuple(labels) != self.labels:
+            raise InputError(
+                f"{self.name} has the classes {_few(self.labels)} and the model "
+                f"{_few(tuple(labels))}; accepted is data with the model's own classes"
+            )
 
 
 @dataclass(frozen=True)
@@ -213,6 +228,12 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
         means.append(round(mean, 4))
         deviations.append(round(variance**0.5, 4) or 1.0)
     return tuple(means), tuple(deviations)
+
+
+def _few(labels: tuple[str, ...]) -> str:
+    """Name the first labels, and how many there are."""
+    told = ", ".join(labels[:4])
+    return f"{told}, ... ({len(labels)})" if len(labels) > 4 else told
 
 
 def _split(name: str, pair: tuple[np.ndarray | list[np.ndarray], np.ndarray], size: int) -> Split:

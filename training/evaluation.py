@@ -58,7 +58,8 @@ def evaluate(
             logits, both arrays with the batch first.
         data: The images; of a `training.Data` its test split.
         preprocessing: What turns them into the model's input; None for the data's own.
-        labels: The classes' names; None for the data's own, or their numbers.
+        labels: The classes' names as the model has them; None for the data's own, or their
+            numbers. Of a `training.Data` with other names its images would be of other classes.
         batch_size: How many images are computed at once, 1 or more. The last batch is filled up,
             so that nothing is compiled twice; the filling is not counted.
 
@@ -67,7 +68,7 @@ def evaluate(
 
     Raises:
         InputError: There is nothing to measure, the logits do not fit the labels or are not
-            finite, or a split came without preprocessing.
+            finite, the data's classes have other names, or a split came without preprocessing.
 
     Example:
         >>> data = training.load_data("digits")
@@ -76,6 +77,7 @@ def evaluate(
     split = data.test if isinstance(data, Data) else data
     if isinstance(data, Data):
         preprocessing = preprocessing or data.preprocessing
+        data.check_labels(labels)
         labels = labels or data.labels
     if preprocessing is None:
         raise InputError("evaluate: a training.Split has no preprocessing of its own; pass one")

@@ -61,3 +61,19 @@ def test_what_cannot_be_measured_is_told(digits):
         training.evaluate(lambda batch: np.zeros((len(batch), 7)), digits)
     with pytest.raises(InputError, match=r"image 0 are not finite"):
         training.evaluate(lambda batch: np.full((len(batch), 10), np.nan), digits)
+
+
+def test_data_whose_classes_have_other_names_is_refused(digits):
+    logits = lambda batch: np.zeros((len(batch), 10))  # noqa: E731
+    clothes = [f"coat {number}" for number in range(10)]
+    with pytest.raises(InputError, match=r"digits has the classes 0, 1, 2, 3, \.\.\. \(10\) and "):
+        training.evaluate(logits, digits, labels=clothes)
+    with pytest.raises(InputError, match="accepted is data with the model's own classes"):
+        training.evaluate(logits, digits, labels=digits.labels[::-1])
+    for names in (None, (), list(digits.labels)):
+        assert training.evaluate(logits, digits, labels=names).count == 359
+    nameless = digits.test  # a split has no names: the model's are told
+    measured = training.evaluate(
+        logits, nameless, preprocessing=digits.preprocessing, labels=clothes
+    )
+    assert list(measured.per_class) == clothes

@@ -55,6 +55,16 @@ def test_list_with_json(capsys):
     assert document(capsys, "list", "resnet2*") == {"models": ["resnet20"]}
 
 
+def test_an_onnx_file_that_is_not_there_is_told_before_keras_is_loaded():
+    code = (
+        "import sys; from zoo.cli import run;"
+        "codes = run(['predict', 'no.onnx', 'x.png']), run(['evaluate', 'no.onnx', '--data', 'x']);"
+        "sys.exit(codes != (2, 2) or 'keras.src' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_list_and_help_load_neither_keras_nor_tensorflow():
     code = (
         "import sys; from zoo.cli import run; run(['list']); run(['train', '--help']);"

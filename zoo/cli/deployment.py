@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from zoo.cli.learning import test_split
+from zoo.cli.learning import open_classifier, test_split
 from zoo.cli.screen import DataDir, Json, checks, finish, stages, steps, verdict
 from zoo.cli.startup import load_keras
 from zoo.cli.summary import fold_summary, read_report, summary
@@ -144,7 +144,9 @@ def export(
 
     load_keras()
     given = source(file)
-    images = None if data is None else test_split(data, data_dir, given.preprocessing)
+    images = None
+    if data is not None:
+        images = test_split(data, data_dir, given.preprocessing, given.labels)
     with stages() as progress:
         folder = bundle(
             given, out, target=target, precision=precision, data=images, progress=progress
@@ -201,10 +203,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Classify image files; the five most probable classes of each."""
-    from export.prediction import classifier
-
-    load_keras()
-    model = classifier(file)
+    model = open_classifier(file)
     answers = [(image, model.top(image)) for image in images]
 
     def human(console: Console) -> None:

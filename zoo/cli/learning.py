@@ -1,6 +1,6 @@
 """``zoo train`` and ``zoo evaluate``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,19 +12,33 @@ from zoo.cli.startup import load_keras
 if TYPE_CHECKING:
     import numpy as np
 
+    from export.prediction import Classifier
     from zoo import Preprocessing
 
 RUNS = Path("runs")
 
 
 def test_split(
-    name: str, data_dir: str | None, preprocessing: "Preprocessing"
+    name: str,
+    data_dir: str | None,
+    preprocessing: "Preprocessing",
+    labels: Sequence[str] | None = None,
 ) -> tuple["np.ndarray", "np.ndarray"]:
-    """Load a test split as a model takes it, and its labels."""
+    """Load a test split as a model takes it, and its labels; `labels` are the model's own."""
     import training
 
     data = training.load_data(name, data_dir, image_size=preprocessing.size[0])
+    data.check_labels(labels)
     return preprocessing(data.test.images), data.test.labels
+
+
+def open_classifier(file: str) -> "Classifier":
+    """Open what classifies images; an ONNX file needs no Keras."""
+    from export.prediction import classifier, is_onnx
+
+    if not is_onnx(file):
+        load_keras()
+    return classifier(file)
 
 
 def train(
@@ -107,10 +121,9 @@ def evaluate(
 ) -> None:
     """Measure the accuracy of a model on the test split of a data set."""
     import training
-    from export.prediction import classifier
 
-    load_keras()
-    model = classifier(file)
+    model = open_classifier(file)
+    load_keras()  # what reads the data may need its backend
     preprocessing = model.known_preprocessing
     metrics = training.evaluate(
         model.logits,
