@@ -1,8 +1,9 @@
-"""How often rounding alone takes a random net's fold over the certificate's limit.
+"""Certify many more random nets than the property-based test does.
 
-    python -m tests.bench.luck [--nets N]
+    python -m tests.bench.random_nets [--nets N]
 
-The nets are those of the property-based test: a few channels, a few layers, a few outputs.
+Tells how near their float32 errors come to what a certificate accepts: a net of few channels and
+few outputs has few errors, whose largest is a matter of luck.
 """
 
 import argparse
@@ -13,9 +14,7 @@ from hypothesis import strategies as st
 import export
 from export import parity
 from tests.export.random_models import random_model
-from tests.export.test_folding_property import COMMON, EPSILON
-
-OVER = (1, 2, 4, 8, 16)
+from tests.export.test_folding_property import COMMON
 
 
 def ratios(nets: int) -> list[float]:
@@ -34,8 +33,7 @@ def ratios(nets: int) -> list[float]:
         wrong = {check.name for check in certificate.failed} - {"rounding in float32"}
         if wrong:
             raise SystemExit(certificate.why())
-        own = max(certificate.original_error, EPSILON)
-        found.append(certificate.folded_error / parity.limit_for(own))
+        found.append(certificate.folded_error / parity.limit_for(certificate.original_error))
 
     measure()
     return found
@@ -44,11 +42,10 @@ def ratios(nets: int) -> list[float]:
 def main() -> None:
     """Count."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nets", type=int, default=1200)
+    parser.add_argument("--nets", type=int, default=1000)
     found = ratios(parser.parse_args().nets)
-    print(f"{len(found)} nets; their largest error is {max(found):.2f} of what is accepted")
-    for times in OVER:
-        print(f"over {times} times what is accepted: {sum(ratio > times for ratio in found)}")
+    over = sum(ratio > 1 for ratio in found)
+    print(f"{len(found)} nets, {over} over the limit; the largest error is {max(found):.2f} of it")
 
 
 if __name__ == "__main__":
