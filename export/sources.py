@@ -78,7 +78,7 @@ def source(
             source, which is returned. Of a file that the ``card.json`` beside it speaks of, all is
             known that the card says; of another file in the same folder, such as a folded model,
             only how it is fed and read, and that only where its shapes are those of the card.
-        card: The card, where there is none beside the file.
+        card: The card to go by instead of the one beside the file, in the same way.
 
     Returns:
         The model, in the policy that it was saved with, and what is known of it.

@@ -128,7 +128,7 @@ def finished(
         together.
 
     Raises:
-        InputError: The recipe cannot be used.
+        InputError: The recipe cannot be used, or the history there is damaged.
 
     Example:
         >>> recipe = training.Recipe.load("resnet20.digits")

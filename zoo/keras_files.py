@@ -4,6 +4,7 @@ import json
 import lzma
 import os
 import re
+import textwrap
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,18 +16,16 @@ from zoo.files import replacing
 if TYPE_CHECKING:
     import keras
 
-# What zipfile and json raise: also for a part that is encrypted (RuntimeError), is compressed in an
-# unknown way (NotImplementedError) or is nested without end.
+# What zipfile and json raise. RuntimeError: a part is encrypted, is compressed in an unknown way
+# (NotImplementedError) or is nested without end (RecursionError).
 _DAMAGES = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     zlib.error,
     lzma.LZMAError,
     EOFError,
-    ValueError,
-    NotImplementedError,
-    RecursionError,
     RuntimeError,
+    ValueError,
 )
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
 
@@ -105,7 +104,8 @@ def _cause(error: Exception) -> str:
         layer = re.search(r"`(\w+)` layer", text)
         what = f"a {layer[1]} layer with Python code" if layer else "Python code"
         return f"it holds {what}, which is not run; accepted are layers of classes that are known"
-    return text.splitlines()[0] if text else type(error).__name__
+    # The line may carry the layer's whole configuration.
+    return textwrap.shorten(text.partition("\n")[0], 300) if text else type(error).__name__
 
 
 def save(model: "keras.Model", path: str | os.PathLike[str]) -> Path:

@@ -78,8 +78,8 @@ def fold(
     from zoo import keras_files
     from zoo.files import check_writable, write_text
 
-    refuse_overwriting(file, out)
     check_writable(out)
+    refuse_overwriting(file, out)
     if report is not None:
         _check_page(report)
     load_keras()

@@ -123,7 +123,7 @@ def evaluate(
     import training
 
     model = open_classifier(file)
-    load_keras()  # what reads the data may need its backend
+    load_keras()  # reading the data may load TensorFlow, which speaks at its start
     preprocessing = model.known_preprocessing
     metrics = training.evaluate(
         model.logits,
