@@ -176,9 +176,11 @@ def validate(
 
     load_keras()
     given = source(against)
-    images = None if data is None else test_split(data, data_dir, given.preprocessing)
+    images = None if data is None else test_split(data, data_dir, given.preprocessing, given.labels)
     with steps("comparing") as progress:
-        answer = export.validate(given.model, file, data=images, card=given.card, progress=progress)
+        answer = export.validate(
+            given.model, file, data=images, card=given.card or given.neighbour, progress=progress
+        )
 
     def human(console: Console) -> None:
         console.print(checks(answer))
