@@ -100,6 +100,12 @@ def needs_bias(norm: Norm, *, followed_by: str) -> bool:
     return norm.kind in _NEED_BIAS or followed_by == "activation"
 
 
+def bias_before(norm: Norm) -> bool:
+    """Say whether a convolution whose output `norm_act` takes learns a bias."""
+    after = norm.placement == "after_activation"
+    return needs_bias(norm, followed_by="activation" if after else "norm")
+
+
 def conv_norm_act(
     x: Any,
     filters: int,
@@ -126,14 +132,34 @@ def conv_norm_act(
     Returns:
         A Keras tensor.
     """
+    bias = bias_before(norm)
     if norm.placement == "pre_activation":
         x = norm_act(x, norm, name=name, activation=activation)
-        bias = needs_bias(norm, followed_by="norm")
         return conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
-    next_one = "activation" if norm.placement == "after_activation" else "norm"
-    bias = needs_bias(norm, followed_by=next_one)
     x = conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
     return norm_act(x, norm, name=name, activation=activation)
+
+
+def norm_act_conv(
+    x: Any, filters: int, kernel_size: int, *, norm: Norm, stride: int = 1, name: str
+) -> Any:
+    """Normalize, activate and convolve, for families whose design is pre-activated.
+
+    Args:
+        x: A Keras tensor, (batch, height, width, channels).
+        filters: The number of output channels.
+        kernel_size: The side of the square kernel, odd.
+        norm: The normalization. ``before_activation`` and ``pre_activation``: norm, activation,
+            convolution; ``after_activation``: activation, norm, convolution.
+        stride: The step in both directions.
+        name: What the layers' names begin with; ``_norm``, ``_act`` and ``_conv`` follow.
+
+    Returns:
+        A Keras tensor.
+    """
+    x = norm_act(x, norm, name=name)
+    bias = bias_before(norm)
+    return conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
 
 
 def shortcut_pad(x: Any, filters: int, *, stride: int, name: str) -> Any:

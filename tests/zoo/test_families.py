@@ -1,0 +1,93 @@
+"""What holds for a small network of every family, over the kinds and placements of norms."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import export
+import zoo
+from export.certificate import ALGEBRA_LIMIT
+from export.folding import fold_as
+from zoo import registry
+from zoo.norm import KINDS, PLACEMENTS
+
+from ..export.models import randomize
+from .networks import FAMILIES, SMALL, outline, small
+
+# The designs whose units are norm, activation, convolution.
+PREACTIVATED = ("wide_resnet",)
+STRIDES = {
+    "wrn16_4": (1, 2, 4),
+    "wrn16_8": (1, 2, 4),
+    "wrn28_10": (1, 2, 4),
+    "wrn40_2": (1, 2, 4),
+}
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_kind_and_placement_builds_and_learns_no_useless_bias(family, kind, placement):
+    model = small(family, norm=zoo.Norm(kind, placement=placement))
+    assert model(np.zeros((2, *model.input_shape[1:]), "float32")).shape == (2, 10)
+    norms = [layer for layer in model.layers if layer.name.endswith("norm")]
+    assert len(norms) == (0 if kind == "none" else SMALL[family][1])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            followed = layer.output._keras_history.operation._outbound_nodes[0].operation
+            undone = followed in norms and kind not in ("rms", "none")
+            assert not (undone and layer.use_bias), f"{layer.name}: the norm undoes its bias"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_names_tell_where_a_layer_is(family):
+    place = r"image|(stem|stage\d+(_block\d+)?(_\w+)?|final|head)_\w+|pool|logits"
+    for layer in small(family).layers:
+        assert re.fullmatch(place, layer.name), layer.name
+
+
+def classes(model: keras.Model) -> list[str]:
+    """The classes of the layers that normalize, activate and convolve, as they run."""
+    kept = ("Conv2D", "DepthwiseConv2D", "BatchNormalization", "Activation")
+    return [type(layer).__name__ for layer in model.layers if type(layer).__name__ in kept]
+
+
+@pytest.mark.parametrize("family", PREACTIVATED)
+def test_a_preactivated_design_takes_both_names_for_its_order(family):
+    designs = [
+        small(family, norm=zoo.Norm(placement=placement)).get_config()
+        for placement in ("before_activation", "pre_activation")
+    ]
+    assert designs[0] == designs[1]
+    order = classes(small(family))
+    other = classes(small(family, norm=zoo.Norm(placement="after_activation")))
+    swap = {"BatchNormalization": "Activation", "Activation": "BatchNormalization"}
+    assert other == [swap.get(name, name) for name in order]
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batchnorms_fold(family, placement):
+    model = randomize(small(family, norm=zoo.Norm(placement=placement)))
+    folded = export.fold(model)
+    kept = [entry.layer for entry in folded.report.kept]
+    # After the stem's activation, this BatchNorm is both an addend and a convolution's input.
+    known = {("resnet_cifar", "after_activation"): ["stem_norm"]}
+    assert kept == known.get((family, placement), [])
+    assert len(folded.report.entries) == SMALL[family][1]
+    x = np.random.default_rng(1).normal(size=(2, *model.input_shape[1:]))
+    reference = np.asarray(export.rebuild(model, "float64")(x))
+    values = np.asarray(fold_as(model, "float64").model(x))
+    assert np.max(np.abs(values - reference)) <= ALGEBRA_LIMIT * np.max(np.abs(reference))
+
+
+@pytest.mark.parametrize("name", sorted(STRIDES))
+def test_features_are_the_last_maps_at_each_stride(name):
+    maps = outline(name, features_only=True).output
+    assert list(maps) == [f"stride_{stride}" for stride in STRIDES[name]]
+    size = registry.entry(name).input_shape[0]
+    assert [tensor.shape[1] for tensor in maps.values()] == [size // s for s in STRIDES[name]]
+    last = outline(name, include_top=False).output
+    assert last.shape == list(maps.values())[-1].shape
