@@ -1,5 +1,6 @@
 """The pieces every family is built of. The norm object decides kind, placement and biases."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import lazy_loader
@@ -192,13 +193,26 @@ def shortcut_pad(x: Any, filters: int, *, stride: int, name: str) -> Any:
     return x
 
 
-def model(options: "Options", inputs: Any, features: dict[int, Any], *, name: str) -> Any:
+def pooled(x: Any) -> Any:
+    """Average each channel over all positions: (batch, height, width, channels) to vectors."""
+    return keras.layers.GlobalAveragePooling2D(name="pool")(x)
+
+
+def model(
+    options: "Options",
+    inputs: Any,
+    features: dict[int, Any],
+    *,
+    head: Callable[[Any], Any] = pooled,
+    name: str,
+) -> Any:
     """End a network as the caller asked: logits, last feature map, or all feature maps.
 
     Args:
         options: What the caller asked for.
         inputs: The tensor from `image`.
         features: The last feature map at each stride; the last one is what is classified.
+        head: What makes of the last feature map the vectors that the logits are computed of.
         name: The model's name.
 
     Returns:
@@ -209,7 +223,7 @@ def model(options: "Options", inputs: Any, features: dict[int, Any], *, name: st
         return keras.Model(inputs, outputs, name=name)
     x = list(features.values())[-1]
     if options.include_top:
-        x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+        x = head(x)
         if options.dropout:
             x = keras.layers.Dropout(options.dropout, name="dropout")(x)
         # The loss and whoever reads the logits want float32, whatever the policy computes in.

@@ -6,19 +6,23 @@ from typing import Any
 import keras
 
 import zoo
-from zoo.families import resnet_cifar, wide_resnet
+from zoo.families import resnet_cifar, vgg, wide_resnet
 
 # By family: a builder of few layers, and how many norms it has.
 SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
     "resnet_cifar": (lambda options: resnet_cifar.resnet_cifar(options, 8), 7),
+    "vgg": (lambda options: vgg.vgg(options, vgg.A, vgg.cifar_head, "vgg"), 8),
     "wide_resnet": (lambda options: wide_resnet.wide_resnet(options, 10, 2), 7),
 }
 FAMILIES = sorted(SMALL)
+SIZES = {"vgg": 32}  # the others take 8x8
+WIDTHS = {"vgg": 0.125}  # the others are of half width
 
 
-def small(family: str, size: int = 8, **options: Any) -> keras.Model:
-    """Build the family's small network, of half width unless told otherwise, for small images."""
-    values = {"input_shape": (size, size, 3), "num_classes": 10, "width": 0.5, **options}
+def small(family: str, **options: Any) -> keras.Model:
+    """Build the family's small network, narrow and for small images."""
+    size, width = SIZES.get(family, 8), WIDTHS.get(family, 0.5)
+    values = {"input_shape": (size, size, 3), "num_classes": 10, "width": width, **options}
     return SMALL[family][0](zoo.Options(**values))
 
 

@@ -19,10 +19,23 @@ from .networks import FAMILIES, SMALL, outline, small
 # The designs whose units are norm, activation, convolution.
 PREACTIVATED = ("wide_resnet",)
 STRIDES = {
+    **{
+        f"vgg{depth}{form}": (1, 2, 4, 8, 16, 32)
+        for depth in (11, 13, 16, 19)
+        for form in ("", "_cifar")
+    },
     "wrn16_4": (1, 2, 4),
     "wrn16_8": (1, 2, 4),
     "wrn28_10": (1, 2, 4),
     "wrn40_2": (1, 2, 4),
+}
+
+# The BatchNorms that cannot be folded after_activation.
+KEPT = {
+    # It is both an addend and a convolution's input.
+    "resnet_cifar": ["stem_norm"],
+    # A max pooling follows, and where gamma is negative the maximum is another.
+    "vgg": [f"stage{place}_norm" for place in ("1_1", "2_1", "3_2", "4_2", "5_2")],
 }
 
 
@@ -73,9 +86,7 @@ def test_batchnorms_fold(family, placement):
     model = randomize(small(family, norm=zoo.Norm(placement=placement)))
     folded = export.fold(model)
     kept = [entry.layer for entry in folded.report.kept]
-    # After the stem's activation, this BatchNorm is both an addend and a convolution's input.
-    known = {("resnet_cifar", "after_activation"): ["stem_norm"]}
-    assert kept == known.get((family, placement), [])
+    assert kept == (KEPT.get(family, []) if placement == "after_activation" else [])
     assert len(folded.report.entries) == SMALL[family][1]
     x = np.random.default_rng(1).normal(size=(2, *model.input_shape[1:]))
     reference = np.asarray(export.rebuild(model, "float64")(x))
@@ -91,3 +102,11 @@ def test_features_are_the_last_maps_at_each_stride(name):
     assert [tensor.shape[1] for tensor in maps.values()] == [size // s for s in STRIDES[name]]
     last = outline(name, include_top=False).output
     assert last.shape == list(maps.values())[-1].shape
+
+
+@pytest.mark.parametrize("name", [e.name for e in registry.entries().values() if e.min_size > 1])
+def test_the_smallest_size_is_exact(name):
+    least = registry.entry(name).min_size
+    assert 0 not in outline(name, input_shape=(least, least, 3), include_top=False).output_shape
+    with pytest.raises(zoo.InputError, match=f"at least {least}x{least} pixels; received"):
+        zoo.create_model(name, input_shape=(least, least - 1, 3))

@@ -22,6 +22,15 @@ PARAMETERS = {
     "wrn16_8": 10_961_370,
     "wrn28_10": 36_479_194,
     "wrn40_2": 2_243_546,
+    # Simonyan and Zisserman 2014, table 2, have 133, 133, 138 and 144 million, without a norm.
+    "vgg11": 132_866_088,
+    "vgg13": 133_050_792,
+    "vgg16": 138_361_768,
+    "vgg19": 143_672_744,
+    "vgg11_cifar": 9_753_674,
+    "vgg13_cifar": 9_938_378,
+    "vgg16_cifar": 15_249_354,
+    "vgg19_cifar": 20_560_330,
 }
 
 
@@ -57,6 +66,26 @@ def test_a_wide_resnet_has_the_parameters_of_its_table(depth, factor):
             channels = filters
     total += 2 * channels + 10 * channels + 10
     assert total == PARAMETERS[f"wrn{depth}_{factor}"]
+
+
+@pytest.mark.parametrize(
+    ("depth", "convolutions"),
+    [(11, (1, 1, 2, 2, 2)), (13, (2,) * 5), (16, (2, 2, 3, 3, 3)), (19, (2, 2, 4, 4, 4))],
+)
+def test_a_vgg_has_the_parameters_of_its_table(depth, convolutions):
+    # By hand: 3x3 kernels with a scale and shift each; then three layers with a bias.
+    total, channels = 0, 3
+    for filters, count in zip((64, 128, 256, 512, 512), convolutions, strict=True):
+        for _ in range(count):
+            total += 9 * channels * filters + 2 * filters
+            channels = filters
+    paper = (512 * 7 * 7 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
+    assert total + paper == PARAMETERS[f"vgg{depth}"]
+    assert total + 2 * (512 + 1) * 512 + (512 + 1) * 10 == PARAMETERS[f"vgg{depth}_cifar"]
+
+
+def test_vgg16_without_a_norm_has_the_published_count():
+    assert trainable(outline("vgg16", norm=None)) == 138_357_544
 
 
 def order(model: keras.Model) -> list[str]:
@@ -139,6 +168,10 @@ def test_logits_are_float32_under_mixed_precision():
         ({"name": "resnet20", "num_classes": "10"}, "Options.num_classes: input should be a valid"),
         ({"name": "resnet20", "include_top": "no"}, "Options.include_top: input should be a valid"),
         ({"name": "resnet20", "dropout": "0.5"}, "Options.dropout: input should be a valid number"),
+        (
+            {"name": "vgg16", "input_shape": (None, 64, 3)},
+            "take a fixed height and width; accepted",
+        ),
         ({"name": 123}, "accepted is a model's name, for example 'resnet20'; received 123"),
         ({"name": None}, "received None"),
         ({"name": ["resnet20"]}, "received ['resnet20']"),
