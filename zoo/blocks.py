@@ -1,5 +1,6 @@
 """The pieces every family is built of. The norm object decides kind, placement and biases."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -49,18 +50,49 @@ def conv(
     Reference:
         He et al. 2015, https://arxiv.org/abs/1502.01852 (initialisation).
     """
-    explicit = stride > 1 and kernel_size > 1
-    if explicit:
-        x = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+    x, padding = _padded(x, kernel_size, stride=stride, name=name)
     return keras.layers.Conv2D(
         filters,
         kernel_size,
         strides=stride,
-        padding="valid" if explicit else "same",
+        padding=padding,
         use_bias=bias,
         kernel_initializer="he_normal",
         name=name,
     )(x)
+
+
+def depthwise(x: Any, kernel_size: int, *, stride: int = 1, bias: bool = False, name: str) -> Any:
+    """Convolve each channel with a kernel of its own, padded and initialised as `conv` does.
+
+    Args:
+        x: A Keras tensor, (batch, height, width, channels).
+        kernel_size: The side of the square kernels, odd.
+        stride: The step in both directions.
+        bias: Whether a bias is learned.
+        name: The layer's name.
+
+    Returns:
+        A Keras tensor with as many channels.
+    """
+    x, padding = _padded(x, kernel_size, stride=stride, name=name)
+    # Keras' own He initialisation would count the positions of all channels into each one's sum.
+    spread = math.sqrt(2) / kernel_size
+    return keras.layers.DepthwiseConv2D(
+        kernel_size,
+        strides=stride,
+        padding=padding,
+        use_bias=bias,
+        depthwise_initializer=keras.initializers.RandomNormal(stddev=spread),
+        name=name,
+    )(x)
+
+
+def _padded(x: Any, kernel_size: int, *, stride: int, name: str) -> tuple[Any, str]:
+    """Pad what a strided convolution takes; return it and the padding left to the convolution."""
+    if stride == 1 or kernel_size == 1:
+        return x, "same"
+    return keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"
 
 
 def normalize(x: Any, norm: Norm, *, name: str, gamma: float = 1.0) -> Any:

@@ -6,10 +6,12 @@ from typing import Any
 import keras
 
 import zoo
-from zoo.families import resnet_cifar, vgg, wide_resnet
+from zoo.families import mobilenet_v2, resnet_cifar, vgg, wide_resnet
 
+SHORT = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2))  # stages of MobileNetV2
 # By family: a builder of few layers, and how many norms it has.
 SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
+    "mobilenet_v2": (lambda options: mobilenet_v2.mobilenet(options, SHORT, 1, "short"), 13),
     "resnet_cifar": (lambda options: resnet_cifar.resnet_cifar(options, 8), 7),
     "vgg": (lambda options: vgg.vgg(options, vgg.A, vgg.cifar_head, "vgg"), 8),
     "wide_resnet": (lambda options: wide_resnet.wide_resnet(options, 10, 2), 7),

@@ -19,6 +19,8 @@ from .networks import FAMILIES, SMALL, outline, small
 # The designs whose units are norm, activation, convolution.
 PREACTIVATED = ("wide_resnet",)
 STRIDES = {
+    "mobilenet_v2": (2, 4, 8, 16, 32),
+    "mobilenet_v2_cifar": (1, 2, 4, 8),
     **{
         f"vgg{depth}{form}": (1, 2, 4, 8, 16, 32)
         for depth in (11, 13, 16, 19)
@@ -48,7 +50,7 @@ def test_every_kind_and_placement_builds_and_learns_no_useless_bias(family, kind
     norms = [layer for layer in model.layers if layer.name.endswith("norm")]
     assert len(norms) == (0 if kind == "none" else SMALL[family][1])
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D):
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             followed = layer.output._keras_history.operation._outbound_nodes[0].operation
             undone = followed in norms and kind not in ("rms", "none")
             assert not (undone and layer.use_bias), f"{layer.name}: the norm undoes its bias"

@@ -6,6 +6,7 @@ import pytest
 
 import zoo
 from zoo import blocks, registry
+from zoo.families import mobilenet_v2
 from zoo.norm import PLACEMENTS
 
 from .networks import outline
@@ -17,6 +18,9 @@ PARAMETERS = {
     "resnet44": 658_586,
     "resnet56": 853_018,
     "resnet110": 1_727_962,
+    # Sandler et al. 2018, table 4, have 3.4 million; torchvision's has just as many as ours.
+    "mobilenet_v2": 3_504_872,
+    "mobilenet_v2_cifar": 2_236_682,
     # Zagoruyko and Komodakis 2016 have 11.0, 36.5 and 2.2 million for the last three.
     "wrn16_4": 2_748_890,
     "wrn16_8": 10_961_370,
@@ -66,6 +70,40 @@ def test_a_wide_resnet_has_the_parameters_of_its_table(depth, factor):
             channels = filters
     total += 2 * channels + 10 * channels + 10
     assert total == PARAMETERS[f"wrn{depth}_{factor}"]
+
+
+def test_a_mobilenet_v2_has_the_parameters_of_its_table():
+    # By hand: each convolution's kernel with a scale and shift; then the logits.
+    total, channels = 27 * 32 + 2 * 32, 32
+    for expansion, filters, count in [
+        (1, 16, 1),
+        (6, 24, 2),
+        (6, 32, 3),
+        (6, 64, 4),
+        (6, 96, 3),
+        (6, 160, 3),
+        (6, 320, 1),
+    ]:
+        for _ in range(count):
+            wide = expansion * channels
+            total += (channels + 2) * wide if expansion > 1 else 0
+            total += (9 + 2) * wide + (wide + 2) * filters
+            channels = filters
+    total += (320 + 2) * 1280
+    assert total + 1281 * 1000 == PARAMETERS["mobilenet_v2"]
+    assert total + 1281 * 10 == PARAMETERS["mobilenet_v2_cifar"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "scaled"),
+    [(32, 0.35, 16), (24, 0.35, 8), (96, 0.35, 32), (16, 0.7, 16), (16, 1.25, 24), (64, 1.4, 88)],
+)
+def test_mobilenet_v2_rounds_channels_as_its_paper_does(channels, width, scaled):
+    assert mobilenet_v2.scaled(channels, width) == scaled
+    factors = np.linspace(0.1, 2, 50)
+    assert all(
+        mobilenet_v2.scaled(channels, factor) >= 0.9 * channels * factor for factor in factors
+    )
 
 
 @pytest.mark.parametrize(
