@@ -6,14 +6,22 @@ from typing import Any
 import keras
 
 import zoo
-from zoo.families import mobilenet_v2, resnet_cifar, vgg, wide_resnet
+from zoo.families import densenet, mobilenet_v2, resnet_cifar, vgg, wide_resnet
 
 SHORT = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2))  # stages of MobileNetV2
 # By family: a builder of few layers, and how many norms it has.
 SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
-    "mobilenet_v2": (lambda options: mobilenet_v2.mobilenet(options, SHORT, 1, "short"), 13),
+    "densenet": (
+        lambda options: densenet.densenet(options, (2, 2), 16, densenet.cifar_stem, "small"),
+        10,
+    ),
+    "densenet_imagenet": (
+        lambda options: densenet.densenet(options, (1, 1), 16, densenet.imagenet_stem, "small"),
+        7,
+    ),
+    "mobilenet_v2": (lambda options: mobilenet_v2.mobilenet(options, SHORT, 1, "small"), 13),
     "resnet_cifar": (lambda options: resnet_cifar.resnet_cifar(options, 8), 7),
-    "vgg": (lambda options: vgg.vgg(options, vgg.A, vgg.cifar_head, "vgg"), 8),
+    "vgg": (lambda options: vgg.vgg(options, vgg.A, vgg.cifar_head, "small"), 8),
     "wide_resnet": (lambda options: wide_resnet.wide_resnet(options, 10, 2), 7),
 }
 FAMILIES = sorted(SMALL)
@@ -28,7 +36,7 @@ def small(family: str, **options: Any) -> keras.Model:
     return SMALL[family][0](zoo.Options(**values))
 
 
-def outline(name: str, **options: Any) -> keras.Model:
-    """Build a registered model whose weights have a shape and no values, however large it is."""
+def outline(build: Callable[..., keras.Model], *arguments: Any, **options: Any) -> keras.Model:
+    """Build a model whose weights have a shape and no values: at once, however large it is."""
     with keras.StatelessScope(initialize_variables=False):
-        return zoo.create_model(name, **options)
+        return build(*arguments, **options)
