@@ -1,5 +1,7 @@
 """The pieces every family is built of. The norm object decides kind, placement and biases."""
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import lazy_loader
@@ -48,18 +50,49 @@ def conv(
     Reference:
         He et al. 2015, https://arxiv.org/abs/1502.01852 (initialisation).
     """
-    explicit = stride > 1 and kernel_size > 1
-    if explicit:
-        x = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+    x, padding = _padded(x, kernel_size, stride=stride, name=name)
     return keras.layers.Conv2D(
         filters,
         kernel_size,
         strides=stride,
-        padding="valid" if explicit else "same",
+        padding=padding,
         use_bias=bias,
         kernel_initializer="he_normal",
         name=name,
     )(x)
+
+
+def depthwise(x: Any, kernel_size: int, *, stride: int = 1, bias: bool = False, name: str) -> Any:
+    """Convolve each channel with a kernel of its own, padded and initialised as `conv` does.
+
+    Args:
+        x: A Keras tensor, (batch, height, width, channels).
+        kernel_size: The side of the square kernels, odd.
+        stride: The step in both directions.
+        bias: Whether a bias is learned.
+        name: The layer's name.
+
+    Returns:
+        A Keras tensor with as many channels.
+    """
+    x, padding = _padded(x, kernel_size, stride=stride, name=name)
+    # Keras' own He initialisation would count the positions of all channels into each one's sum.
+    spread = math.sqrt(2) / kernel_size
+    return keras.layers.DepthwiseConv2D(
+        kernel_size,
+        strides=stride,
+        padding=padding,
+        use_bias=bias,
+        depthwise_initializer=keras.initializers.RandomNormal(stddev=spread),
+        name=name,
+    )(x)
+
+
+def _padded(x: Any, kernel_size: int, *, stride: int, name: str) -> tuple[Any, str]:
+    """Pad what a strided convolution takes; return it and the padding left to the convolution."""
+    if stride == 1 or kernel_size == 1:
+        return x, "same"
+    return keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"
 
 
 def normalize(x: Any, norm: Norm, *, name: str, gamma: float = 1.0) -> Any:
@@ -100,6 +133,12 @@ def needs_bias(norm: Norm, *, followed_by: str) -> bool:
     return norm.kind in _NEED_BIAS or followed_by == "activation"
 
 
+def bias_before(norm: Norm) -> bool:
+    """Say whether a convolution whose output `norm_act` takes learns a bias."""
+    after = norm.placement == "after_activation"
+    return needs_bias(norm, followed_by="activation" if after else "norm")
+
+
 def conv_norm_act(
     x: Any,
     filters: int,
@@ -126,14 +165,34 @@ def conv_norm_act(
     Returns:
         A Keras tensor.
     """
+    bias = bias_before(norm)
     if norm.placement == "pre_activation":
         x = norm_act(x, norm, name=name, activation=activation)
-        bias = needs_bias(norm, followed_by="norm")
         return conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
-    next_one = "activation" if norm.placement == "after_activation" else "norm"
-    bias = needs_bias(norm, followed_by=next_one)
     x = conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
     return norm_act(x, norm, name=name, activation=activation)
+
+
+def norm_act_conv(
+    x: Any, filters: int, kernel_size: int, *, norm: Norm, stride: int = 1, name: str
+) -> Any:
+    """Normalize, activate and convolve, for families whose design is pre-activated.
+
+    Args:
+        x: A Keras tensor, (batch, height, width, channels).
+        filters: The number of output channels.
+        kernel_size: The side of the square kernel, odd.
+        norm: The normalization. ``before_activation`` and ``pre_activation``: norm, activation,
+            convolution; ``after_activation``: activation, norm, convolution.
+        stride: The step in both directions.
+        name: What the layers' names begin with; ``_norm``, ``_act`` and ``_conv`` follow.
+
+    Returns:
+        A Keras tensor.
+    """
+    x = norm_act(x, norm, name=name)
+    bias = bias_before(norm)
+    return conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
 
 
 def shortcut_pad(x: Any, filters: int, *, stride: int, name: str) -> Any:
@@ -166,13 +225,26 @@ def shortcut_pad(x: Any, filters: int, *, stride: int, name: str) -> Any:
     return x
 
 
-def model(options: "Options", inputs: Any, features: dict[int, Any], *, name: str) -> Any:
+def pooled(x: Any) -> Any:
+    """Average each channel over all positions: (batch, height, width, channels) to vectors."""
+    return keras.layers.GlobalAveragePooling2D(name="pool")(x)
+
+
+def model(
+    options: "Options",
+    inputs: Any,
+    features: dict[int, Any],
+    *,
+    head: Callable[[Any], Any] = pooled,
+    name: str,
+) -> Any:
     """End a network as the caller asked: logits, last feature map, or all feature maps.
 
     Args:
         options: What the caller asked for.
         inputs: The tensor from `image`.
         features: The last feature map at each stride; the last one is what is classified.
+        head: What makes of the last feature map the vectors that the logits are computed of.
         name: The model's name.
 
     Returns:
@@ -183,7 +255,7 @@ def model(options: "Options", inputs: Any, features: dict[int, Any], *, name: st
         return keras.Model(inputs, outputs, name=name)
     x = list(features.values())[-1]
     if options.include_top:
-        x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+        x = head(x)
         if options.dropout:
             x = keras.layers.Dropout(options.dropout, name="dropout")(x)
         # The loss and whoever reads the logits want float32, whatever the policy computes in.

@@ -1,0 +1,42 @@
+"""A small network of each family, and models built without their weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+import zoo
+from zoo.families import densenet, mobilenet_v2, resnet_cifar, vgg, wide_resnet
+
+SHORT = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2))  # stages of MobileNetV2
+# By family: a builder of few layers, and how many norms it has.
+SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
+    "densenet": (
+        lambda options: densenet.densenet(options, (2, 2), 16, densenet.cifar_stem, "small"),
+        10,
+    ),
+    "densenet_imagenet": (
+        lambda options: densenet.densenet(options, (1, 1), 16, densenet.imagenet_stem, "small"),
+        7,
+    ),
+    "mobilenet_v2": (lambda options: mobilenet_v2.mobilenet(options, SHORT, 1, "small"), 13),
+    "resnet_cifar": (lambda options: resnet_cifar.resnet_cifar(options, 8), 7),
+    "vgg": (lambda options: vgg.vgg(options, vgg.A, vgg.cifar_head, "small"), 8),
+    "wide_resnet": (lambda options: wide_resnet.wide_resnet(options, 10, 2), 7),
+}
+FAMILIES = sorted(SMALL)
+SIZES = {"vgg": 32}  # the others take 8x8
+WIDTHS = {"vgg": 0.125}  # the others are of half width
+
+
+def small(family: str, **options: Any) -> keras.Model:
+    """Build the family's small network, narrow and for small images."""
+    size, width = SIZES.get(family, 8), WIDTHS.get(family, 0.5)
+    values = {"input_shape": (size, size, 3), "num_classes": 10, "width": width, **options}
+    return SMALL[family][0](zoo.Options(**values))
+
+
+def outline(build: Callable[..., keras.Model], *arguments: Any, **options: Any) -> keras.Model:
+    """Build a model whose weights have a shape and no values: at once, however large it is."""
+    with keras.StatelessScope(initialize_variables=False):
+        return build(*arguments, **options)

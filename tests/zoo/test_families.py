@@ -1,0 +1,126 @@
+"""What holds for a small network of every family, over the kinds and placements of norms."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import export
+import zoo
+from export.certificate import ALGEBRA_LIMIT
+from export.folding import fold_as
+from zoo import registry
+from zoo.norm import KINDS, PLACEMENTS
+
+from ..export.models import randomize
+from .networks import FAMILIES, SMALL, outline, small
+
+# The designs whose units are norm, activation, convolution.
+PREACTIVATED = ("densenet", "densenet_imagenet", "wide_resnet")
+# One of each design: the others differ in their depths.
+STRIDES = {
+    "densenet121": (4, 8, 16, 32),
+    "densenet_bc_100_12": (1, 2, 4),
+    "mobilenet_v2": (2, 4, 8, 16, 32),
+    "mobilenet_v2_cifar": (1, 2, 4, 8),
+    "vgg11": (1, 2, 4, 8, 16, 32),
+    "vgg11_cifar": (1, 2, 4, 8, 16, 32),
+    "wrn16_4": (1, 2, 4),
+}
+
+# The BatchNorms that cannot be folded after_activation.
+KEPT = {
+    # It is both an addend and a convolution's input.
+    "resnet_cifar": ["stem_norm"],
+    # A max pooling follows, and where gamma is negative the maximum is another.
+    "densenet_imagenet": ["stem_norm"],
+    "vgg": [f"stage{place}_norm" for place in ("1_1", "2_1", "3_2", "4_2", "5_2")],
+}
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_kind_and_placement_builds_and_learns_no_useless_bias(family, kind, placement):
+    model = outline(small, family, norm=zoo.Norm(kind, placement=placement))
+    assert model.output_shape == (None, 10)
+    norms = [layer for layer in model.layers if layer.name.endswith("norm")]
+    assert len(norms) == (0 if kind == "none" else SMALL[family][1])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            followed = layer.output._keras_history.operation._outbound_nodes[0].operation
+            undone = followed in norms and kind not in ("rms", "none")
+            assert not (undone and layer.use_bias), f"{layer.name}: the norm undoes its bias"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_computes(kind):
+    model = small("resnet_cifar", norm=zoo.Norm(kind))
+    logits = np.asarray(model(np.random.default_rng(0).normal(size=(2, 8, 8, 3))))
+    assert logits.shape == (2, 10)
+    assert np.all(np.isfinite(logits))
+    assert np.std(logits) > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_names_tell_where_a_layer_is(family):
+    place = r"image|(stem|stage\d+(_block\d+)?(_\w+)?|final|head)_\w+|pool|logits"
+    for layer in outline(small, family).layers:
+        assert re.fullmatch(place, layer.name), layer.name
+
+
+def classes(model: keras.Model) -> list[str]:
+    """The classes of the layers that normalize, activate and convolve, as they run."""
+    kept = ("Conv2D", "DepthwiseConv2D", "BatchNormalization", "Activation")
+    return [type(layer).__name__ for layer in model.layers if type(layer).__name__ in kept]
+
+
+@pytest.mark.parametrize("family", PREACTIVATED)
+def test_a_preactivated_design_takes_both_names_for_its_order(family):
+    designs = [
+        outline(small, family, norm=zoo.Norm(placement=placement)).get_config()
+        for placement in ("before_activation", "pre_activation")
+    ]
+    assert designs[0] == designs[1]
+    order = classes(outline(small, family))
+    other = classes(outline(small, family, norm=zoo.Norm(placement="after_activation")))
+    swap = {"BatchNormalization": "Activation", "Activation": "BatchNormalization"}
+    assert other == [swap.get(name, name) for name in order]
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batchnorms_fold(family, placement):
+    model = randomize(small(family, norm=zoo.Norm(placement=placement)))
+    folded = fold_as(model, "float64")
+    kept = [entry.layer for entry in folded.report.kept]
+    assert kept == (KEPT.get(family, []) if placement == "after_activation" else [])
+    assert len(folded.report.entries) == SMALL[family][1]
+    x = np.random.default_rng(1).normal(size=(2, *model.input_shape[1:]))
+    reference = np.asarray(export.rebuild(model, "float64")(x))
+    values = np.asarray(folded.model(x))
+    assert np.max(np.abs(values - reference)) <= ALGEBRA_LIMIT * np.max(np.abs(reference))
+
+
+@pytest.mark.parametrize("name", sorted(STRIDES))
+def test_features_are_the_last_maps_at_each_stride(name):
+    maps = outline(zoo.create_model, name, features_only=True).output
+    assert list(maps) == [f"stride_{stride}" for stride in STRIDES[name]]
+    size = registry.entry(name).input_shape[0]
+    assert [tensor.shape[1] for tensor in maps.values()] == [size // s for s in STRIDES[name]]
+    last = outline(zoo.create_model, name, include_top=False).output
+    assert last.shape == list(maps.values())[-1].shape
+
+
+@pytest.mark.parametrize("name", [e.name for e in registry.entries().values() if e.min_size > 1])
+def test_the_smallest_size_is_exact(name):
+    least = registry.entry(name).min_size
+    shape = (least, least, 3)
+    model = outline(zoo.create_model, name, input_shape=shape, include_top=False)
+    assert model.output_shape[1:3] == (1, 1)
+    smaller = zoo.Options(input_shape=(least - 1, least, 3), num_classes=10, include_top=False)
+    with pytest.raises(ValueError, match="output size would be zero"):
+        outline(registry.entry(name).build, smaller)
+    with pytest.raises(zoo.InputError, match=f"at least {least}x{least} pixels; received"):
+        zoo.create_model(name, input_shape=(least, least - 1, 3))
