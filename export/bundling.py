@@ -16,6 +16,7 @@ import numpy as np
 
 from export.checks import Check, Verdict
 from export.errors import ExportError
+from export.labelled import Data, check_data
 from export.prediction import accuracy, keras_logits, onnx_logits, probabilities
 from export.probes import random_inputs
 from export.report import FORMAT, PAGE_FILE, REPORT_FILE, Accuracy, Report, Sample, choose, sample
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from export.sources import Source
     from export.validation import Validation
 
-Data = tuple[np.ndarray, np.ndarray]
 Progress = Callable[[str, float | None], None]
 
 MODEL_FILE = "model.onnx"
@@ -139,7 +139,8 @@ def bundle(
         with clock("load"):
             given = source(name_or_model, card)
             learned = given.history() if history is None else history
-            _check_data(given.model, data)
+            if data is not None:
+                check_data(given.model, data)
         with clock("fold"):
             folded = fold(given.model)
             keras_files.save(folded.model, folder / FOLDED_FILE)
@@ -216,26 +217,6 @@ def _refuse_what_is_no_bundle(out: Path) -> None:
         raise InputError(
             f"cannot write {out}: it holds {sorted(others)[0]}, which is no part of a bundle; "
             "accepted are a new folder, an empty one and one that holds an older bundle alone"
-        )
-
-
-def _check_data(model: "keras.Model", data: Data | None) -> None:
-    """Refuse images that the model does not take, and labels that it has no logits for."""
-    if data is None:
-        return
-    images, truth = (np.asarray(part) for part in data)
-    classes = model.output_shape[-1]
-    if not isinstance(classes, int):
-        raise InputError("data: accepted only for a model with one output of classes")
-    if not len(images) or truth.shape != images.shape[:1]:
-        raise InputError(
-            "data: accepted are images and as many labels; received arrays of shape "
-            f"{images.shape} and {truth.shape}"
-        )
-    if not np.issubdtype(truth.dtype, np.integer) or truth.min() < 0 or truth.max() >= classes:
-        raise InputError(
-            f"data: accepted are labels that are whole numbers from 0 to {classes - 1}, one for "
-            f"each logit; received {truth.dtype} from {truth.min()} to {truth.max()}"
         )
 
 

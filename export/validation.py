@@ -11,6 +11,7 @@ from export import onnx_checks, onnx_metadata, parity
 from export.checks import Check, Verdict, plain
 from export.divergence import first_divergence
 from export.errors import ExportError
+from export.labelled import Data, check_data
 from export.onnx_runtime import LEVELS, Session
 from export.probes import Probe, probes
 from export.subject import PROBABILITIES, Subject, subject
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from zoo.preprocessing import Preprocessing
 
 Progress = Callable[[str, int, int], None]
-Data = tuple[np.ndarray, np.ndarray]
 
 _COMPARED = ("off", "all")  # the optimisation levels whose outputs are compared with Keras
 _SPLIT_BATCH = 256
@@ -89,7 +89,7 @@ def validate(
     given = subject(model)
     proto = onnx_metadata.load(path)
     if data is not None:
-        _check_data(given, data)
+        check_data(given.model, data)
     metadata, readable = _metadata(proto, path)
     checks = [readable, *_as_in_card(metadata, card)]
     checks += onnx_checks.structure(proto, given, metadata)
@@ -112,37 +112,6 @@ def validate(
 
 
 _WHY_NOT = "the file cannot be loaded, or its inputs or outputs are not the model's"
-
-
-def _check_data(given: Subject, data: Data) -> None:
-    """Refuse a test split that the model does not take."""
-    images, labels = (np.asarray(part) for part in data)
-    model = given.model
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
-        raise InputError("data: accepted for classifiers, with one input and one output of logits")
-    shape = tuple(model.inputs[0].shape[1:])
-    fits = images.ndim == len(shape) + 1 and all(
-        wanted in (None, size) for wanted, size in zip(shape, images.shape[1:], strict=True)
-    )
-    if not fits or images.dtype != np.float32:
-        raise InputError(
-            f"data: accepted are float32 images of shape (batch, {', '.join(map(str, shape))}); "
-            f"received {images.dtype} of shape {images.shape}"
-        )
-    if not np.isfinite(images).all():
-        raise InputError("data: accepted are finite images; received some that are not numbers")
-    whole = np.issubdtype(labels.dtype, np.integer)
-    if labels.shape != images.shape[:1] or not len(images) or not whole:
-        raise InputError(
-            f"data: accepted is one whole number for each of the images, of which there are "
-            f"{len(images)}; received {labels.dtype} of shape {labels.shape}"
-        )
-    classes = model.outputs[0].shape[1]
-    if labels.min() < 0 or labels.max() >= classes:
-        raise InputError(
-            f"data: accepted are classes from 0 to {classes - 1}, one for each logit; received "
-            f"{labels.min()} to {labels.max()}"
-        )
 
 
 def _images(data: Data | None) -> np.ndarray | None:

@@ -50,13 +50,16 @@ def test_the_interval_is_wilsons(correct, count, expected):
     assert wilson(correct, count) == pytest.approx(expected, abs=5e-8)
 
 
+def ten_logits(batch):
+    return np.zeros((len(batch), 10))
+
+
 def test_what_cannot_be_measured_is_told(digits):
     split = digits.test.take(np.arange(3))
-    good = lambda batch: np.zeros((len(batch), 10))  # noqa: E731
     with pytest.raises(InputError, match="no preprocessing"):
-        training.evaluate(good, split)
+        training.evaluate(ten_logits, split)
     with pytest.raises(InputError, match="at least one image"):
-        training.evaluate(good, split.take([]), preprocessing=digits.preprocessing)
+        training.evaluate(ten_logits, split.take([]), preprocessing=digits.preprocessing)
     with pytest.raises(InputError, match=r"7 logits and the data 10 classes"):
         training.evaluate(lambda batch: np.zeros((len(batch), 7)), digits)
     with pytest.raises(InputError, match=r"image 0 are not finite"):
@@ -64,16 +67,15 @@ def test_what_cannot_be_measured_is_told(digits):
 
 
 def test_data_whose_classes_have_other_names_is_refused(digits):
-    logits = lambda batch: np.zeros((len(batch), 10))  # noqa: E731
     clothes = [f"coat {number}" for number in range(10)]
     with pytest.raises(InputError, match=r"digits has the classes 0, 1, 2, 3, \.\.\. \(10\) and "):
-        training.evaluate(logits, digits, labels=clothes)
+        training.evaluate(ten_logits, digits, labels=clothes)
     with pytest.raises(InputError, match="accepted is data with the model's own classes"):
-        training.evaluate(logits, digits, labels=digits.labels[::-1])
+        training.evaluate(ten_logits, digits, labels=digits.labels[::-1])
     for names in (None, (), list(digits.labels)):
-        assert training.evaluate(logits, digits, labels=names).count == 359
+        assert training.evaluate(ten_logits, digits, labels=names).count == 359
     nameless = digits.test  # a split has no names: the model's are told
     measured = training.evaluate(
-        logits, nameless, preprocessing=digits.preprocessing, labels=clothes
+        ten_logits, nameless, preprocessing=digits.preprocessing, labels=clothes
     )
     assert list(measured.per_class) == clothes
