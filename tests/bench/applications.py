@@ -6,7 +6,6 @@ Each model is folded in a process of its own; results are written after each one
 the file already has are passed over, so that a run can be stopped and taken up.
 """
 
-import argparse
 import ctypes
 import gc
 import os
@@ -25,7 +24,7 @@ from export import graph
 from zoo.layers import ChannelClamp, SpatialBias
 
 from .models import APPLICATIONS, application, small
-from .records import RESULTS, Results, alone, chosen
+from .records import fill
 
 REPEATS = 3
 
@@ -116,21 +115,16 @@ def resident(field: str) -> int:
 
 def main() -> None:
     """Measure what the file lacks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", help="names separated by commas; default: all")
-    parser.add_argument("--out", type=Path, default=RESULTS / "applications.json")
-    arguments = parser.parse_args()
-    results = Results(arguments.out)
-    for name in chosen(arguments.models, APPLICATIONS):
-        if name not in results.rows:
-            row = alone(measure, name)
-            results.add(name, row)
-            print(
-                f"{name}: {row['batchnorms']} BatchNorms, {len(row['kept'])} kept, "
-                f"{row['fold_seconds']:.2f} s + {row['build_seconds']:.2f} s building, "
-                f"{row['peak_mb'] / row['weights_mb']:.1f} times the weights",
-                flush=True,
-            )
+    fill("applications", __doc__, APPLICATIONS, measure, told)
+
+
+def told(row: dict[str, Any]) -> str:
+    """Say of a model what a person waits for."""
+    return (
+        f"{row['batchnorms']} BatchNorms, {len(row['kept'])} kept, {row['fold_seconds']:.2f} s + "
+        f"{row['build_seconds']:.2f} s building, {row['peak_mb'] / row['weights_mb']:.1f} times "
+        "the weights"
+    )
 
 
 if __name__ == "__main__":

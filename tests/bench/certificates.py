@@ -5,14 +5,12 @@
 Like the other comparisons, it goes on where it was stopped. Times play no part in the results.
 """
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import export
 
 from .models import APPLICATIONS, application
-from .records import RESULTS, Results, alone, chosen
+from .records import fill
 
 # From this model of the list on, float64 over a dozen images would take hours at the default size.
 # The layers, their weights and what is folded are the same at this one.
@@ -36,15 +34,7 @@ def certify(name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Certify what the file lacks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", help="names separated by commas; default: all")
-    parser.add_argument("--out", type=Path, default=RESULTS / "certificates.json")
-    arguments = parser.parse_args()
-    results = Results(arguments.out)
-    for name in chosen(arguments.models, APPLICATIONS):
-        if name not in results.rows:
-            results.add(name, alone(certify, name))
-            print(name, results.rows[name], flush=True)
+    fill("certificates", __doc__, APPLICATIONS, certify)
 
 
 if __name__ == "__main__":

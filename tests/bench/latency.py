@@ -7,7 +7,6 @@ both. A round's ratio is of the medians of its two runs; the spread is over the 
 machine that does nothing else.
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -20,7 +19,7 @@ import export
 
 from .models import application
 from .onnx_nodes import plain
-from .records import RESULTS, Results, alone, chosen
+from .records import fill
 
 # Gamma of one sign makes a clamp one operation, of both signs two. ResNet50 is the control: both of
 # its files have no BatchNorm left.
@@ -106,15 +105,7 @@ def run(
 
 def main() -> None:
     """Measure what the file lacks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", help="names separated by commas; default: all")
-    parser.add_argument("--out", type=Path, default=RESULTS / "latency.json")
-    arguments = parser.parse_args()
-    results = Results(arguments.out)
-    for name in chosen(arguments.models, tuple(MODELS)):
-        if name not in results.rows:
-            results.add(name, alone(measure, name))
-            print(name, results.rows[name], flush=True)
+    fill("latency", __doc__, tuple(MODELS), measure)
 
 
 if __name__ == "__main__":

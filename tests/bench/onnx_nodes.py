@@ -5,7 +5,6 @@
 What is left in each file is counted: the nodes that a BatchNorm leaves behind, and transposes.
 """
 
-import argparse
 import tempfile
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ import numpy as np
 import export
 
 from .models import application, small
-from .records import RESULTS, Results, alone, chosen
+from .records import fill
 
 SMALL = ("conv-BN-ReLU", "conv-ReLU-BN", "BN-ReLU-conv", "conv-MaxPool-BN-ReLU")
 MODELS = {
@@ -71,15 +70,7 @@ def exported(path: Path, write: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Export what the file lacks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", help="names separated by commas; default: all")
-    parser.add_argument("--out", type=Path, default=RESULTS / "onnx_nodes.json")
-    arguments = parser.parse_args()
-    results = Results(arguments.out)
-    for name in chosen(arguments.models, tuple(MODELS)):
-        if name not in results.rows:
-            results.add(name, alone(measure, name))
-            print(name, results.rows[name], flush=True)
+    fill("onnx_nodes", __doc__, tuple(MODELS), measure)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Results of the comparisons, one JSON file each, with the machine that they were measured on."""
 
+import argparse
 import concurrent.futures
 import importlib.metadata
 import json
@@ -78,3 +79,30 @@ def chosen(text: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
     if unknown:
         raise SystemExit(f"accepted are {', '.join(known)}; received {', '.join(unknown)}")
     return names
+
+
+def fill(
+    name: str,
+    about: str | None,
+    known: tuple[str, ...],
+    measure: Callable[[str], dict[str, Any]],
+    told: Callable[[dict[str, Any]], object] = lambda row: row,
+) -> None:
+    """Measure, each in a process of its own, the rows that a results file lacks.
+
+    Args:
+        name: The results' name; ``--out`` chooses another file.
+        about: What ``--help`` says.
+        known: The rows that there can be; ``--models`` chooses some.
+        measure: Makes a row of its name; a function of a module, for another process to find.
+        told: What is printed of a new row.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--models", help="names separated by commas; default: all")
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
+    arguments = parser.parse_args()
+    results = Results(arguments.out)
+    for row in chosen(arguments.models, known):
+        if row not in results.rows:
+            results.add(row, alone(measure, row))
+            print(f"{row}: {told(results.rows[row])}", flush=True)
