@@ -109,6 +109,26 @@ def make(cls: Any, config: dict[str, Any], name: str, source: Any, dtype: str) -
     return made
 
 
+def take_initializers(made: Any) -> dict[str, Any]:
+    """Let a layer's weights start as zeros, and return the initializers that it had.
+
+    All weights are set once they are there: random ones would cost several copies of each.
+
+    Args:
+        made: A layer, not built, or an operation.
+
+    Returns:
+        The initializers by attribute, to be put back once the weights are there.
+    """
+    given = {
+        name: value
+        for name, value in vars(made).items()
+        if isinstance(value, keras.initializers.Initializer)
+    }
+    vars(made).update(dict.fromkeys(given, keras.initializers.Zeros()))
+    return given
+
+
 def _takes(cls: Any, argument: str) -> bool:
     """Say whether a class can be made with a keyword argument."""
     parameters = inspect.signature(cls.__init__).parameters.values()
@@ -168,9 +188,8 @@ def set_state(made: Any, source: Any, changed: dict[str, np.ndarray]) -> None:
             "from its own get_config, so no copy of it can be made"
         )
     for name, variable in own.items():
-        variable.assign(
-            changed[name] if name in changed else keras.ops.convert_to_numpy(given[name])
-        )
+        # By way of numpy a weight would be there three more times for a moment.
+        variable.assign(changed[name] if name in changed else given[name].value)
         if name in given and given[name].trainable != variable.trainable:
             variable.trainable = given[name].trainable  # one that was frozen alone
     if isinstance(made, keras.layers.Normalization):

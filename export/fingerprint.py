@@ -40,10 +40,10 @@ def fingerprint(model: "keras.Model") -> str:
     graph = {"class": type(model).__name__, "name": name, "config": _graph(config)}
     digest.update(json.dumps(graph, sort_keys=True, default=str).encode())
     for weight in model.weights:
-        value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        value = np.asarray(keras.ops.convert_to_numpy(weight), order="C")
         header = [weight.name, keras.backend.standardize_dtype(weight.dtype), list(value.shape)]
         digest.update(json.dumps(header).encode())
-        digest.update(value.tobytes())
+        digest.update(value.reshape(-1).view(np.uint8).data)  # no copy is made
     return digest.hexdigest()
 
 

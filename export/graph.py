@@ -2,7 +2,8 @@
 
 The caller's model is only ever read. Nested functional and Sequential models are flattened; a layer
 that is called several times stays one layer with several calls. Weights are read when a rule asks
-for them, in float64, and are cast once, when the new model is built.
+for them, in float64, and are cast once, when the new model is built. A weight that was only scaled
+is held as its factors until then: float64 copies of all kernels would be twice the model.
 """
 
 from collections.abc import Iterator
@@ -35,6 +36,17 @@ class Tensor:
     is_output: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Times:
+    """A change of a weight: what it is, times a factor.
+
+    Args:
+        factor: float64, broadcasting against the weight without changing its shape.
+    """
+
+    factor: np.ndarray
+
+
 @dataclass(eq=False)
 class Layer:
     """A layer or operation, by what it takes to make one like it.
@@ -44,7 +56,8 @@ class Layer:
         cls: Its Keras class.
         config: What ``cls.from_config`` takes.
         source: The Keras object that was read; None for a layer that a rule added.
-        weights: The weights that were read or changed, in float64, by name.
+        weights: The weights that are no longer the source's, in float64, by name.
+        factors: What a weight is to be multiplied by, one after the other, by name.
         calls: Where it is called.
     """
 
@@ -53,6 +66,7 @@ class Layer:
     config: dict[str, Any]
     source: Any = None
     weights: dict[str, np.ndarray] = field(default_factory=dict)
+    factors: dict[str, list[np.ndarray]] = field(default_factory=dict)
     calls: list["Call"] = field(default_factory=list)
 
     def weight(self, name: str) -> np.ndarray:
@@ -62,12 +76,33 @@ class Layer:
             name: The variable's name in the layer, for example ``kernel``.
 
         Returns:
-            float64, in the variable's shape.
+            float64, in the variable's shape. A new array, which the caller may change.
         """
-        if name not in self.weights:
-            variable = copying.variables(self.source)[name]
-            self.weights[name] = keras.ops.convert_to_numpy(variable).astype(np.float64)
-        return self.weights[name]
+        held = self.weights.get(name)
+        if held is None:
+            held = keras.ops.convert_to_numpy(copying.variables(self.source)[name])
+        value = held.astype(np.float64)
+        for factor in self.factors.get(name, ()):
+            value *= factor
+        return value
+
+    def change(self, name: str, value: np.ndarray | Times) -> None:
+        """Give a weight a new value.
+
+        Args:
+            name: The variable's name in the layer.
+            value: float64, in the variable's shape; or the factor that it is multiplied by.
+        """
+        if isinstance(value, Times):
+            self.factors.setdefault(name, []).append(value.factor)
+        else:
+            self.weights[name] = value
+            self.factors.pop(name, None)
+
+    def changed(self, dtype: str) -> dict[str, np.ndarray]:
+        """Return the weights that are no longer the source's, cast once to a dtype."""
+        names = dict.fromkeys((*self.weights, *self.factors))
+        return {name: self.weight(name).astype(dtype) for name in names}
 
     @property
     def label(self) -> str:
@@ -266,8 +301,8 @@ def free_name(wanted: str, taken: set[str]) -> str:
 def build(graph: Graph, dtype: str) -> keras.Model:
     """Build a Keras model from a graph.
 
-    The graph's float64 weights are cast before there is anything else to hold, and let go of one
-    by one as the new model takes them over.
+    The graph's float64 weights are computed and cast one layer at a time, and let go of as the new
+    model takes them over.
 
     Args:
         graph: The graph. It is used up.
@@ -279,9 +314,6 @@ def build(graph: Graph, dtype: str) -> keras.Model:
     """
     made: dict[Layer, Any] = {}
     values: dict[Tensor, Any] = {}
-    for layer in graph.layers():
-        for name in layer.weights:
-            layer.weights[name] = layer.weights[name].astype(dtype)
     # Inputs, and what a layer makes inside itself, take the policy that is in force.
     with policy(dtype):
         for call in graph.calls:
@@ -289,6 +321,7 @@ def build(graph: Graph, dtype: str) -> keras.Model:
             is_first = layer not in made
             if is_first:
                 made[layer] = copying.make(layer.cls, layer.config, layer.name, layer.source, dtype)
+            initializers = copying.take_initializers(made[layer]) if is_first else {}
             if not call.inputs and issubclass(layer.cls, keras.layers.InputLayer):
                 result = made[layer].output
             else:
@@ -296,7 +329,8 @@ def build(graph: Graph, dtype: str) -> keras.Model:
                 result = made[layer](*args, **kwargs)
             values.update(zip(call.outputs, keras.tree.flatten(result), strict=True))
             if is_first:  # its variables are there now
-                copying.set_state(made[layer], layer.source, layer.weights)
+                vars(made[layer]).update(initializers)
+                copying.set_state(made[layer], layer.source, layer.changed(dtype))
                 layer.weights.clear()
         return keras.Model(
             _fill(graph.inputs, values), _fill(graph.outputs, values), name=graph.name

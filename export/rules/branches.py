@@ -201,7 +201,7 @@ def _starts(base: _Branch, other: _Branch) -> list[int | None]:
 def _merge(graph: Graph, add: Call, base: _Branch, others: list[_Branch]) -> dict[Call, str]:
     """Lay branches into the base's kernel and take them out of the addition."""
     layer, gone = base.layer, {}
-    kernel, bias = layer.weight("kernel").copy(), _bias(base).copy()
+    kernel, bias = layer.weight("kernel"), _bias(base)
     taken = []
     for other in others:
         if other.position in taken:
@@ -220,9 +220,9 @@ def _merge(graph: Graph, add: Call, base: _Branch, others: list[_Branch]) -> dic
             gone[other.call] = layer.name
     if not taken:
         return {}
-    layer.weights["kernel"] = kernel
+    layer.change("kernel", kernel)
     if layer.config["use_bias"] or np.any(bias):
-        layer.weights["bias"] = bias
+        layer.change("bias", bias)
         layer.config = {**layer.config, "use_bias": True}
     _drop(graph, add, taken)
     return gone

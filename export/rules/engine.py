@@ -8,13 +8,13 @@ is carried out only when every rule on every branch agreed.
 
 import enum
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from export.graph import Call, Graph, Layer, Tensor
+from export.graph import Call, Graph, Layer, Tensor, Times
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -111,7 +111,7 @@ class Affine:
 class Change:
     """New weights and settings of a layer, as one of its calls wants them."""
 
-    weights: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray | Times]
     config: dict[str, Any]
     calls: list[Call]
 
@@ -156,6 +156,11 @@ class Plan:
         """The layers that take it in, by name."""
         return [layer.name for layer in self._changes]
 
+    @property
+    def adds_layers(self) -> bool:
+        """Whether more is to be done than new weights and settings."""
+        return bool(self._surgery)
+
     def apply(self, rule: "Rule", call: Call, affine: Affine) -> None:
         """Apply a rule, once the one that hands on to it is done.
 
@@ -177,12 +182,13 @@ class Plan:
             raise Refused(Reason.SEVERAL_PATHS, describe(call))
         self._visited.add(call)
 
-    def change(self, call: Call, weights: dict[str, np.ndarray], **config: Any) -> None:
+    def change(self, call: Call, weights: Mapping[str, np.ndarray | Times], **config: Any) -> None:
         """Note what a layer's weights and settings will be.
 
         Args:
             call: The call for whose sake they change.
-            weights: New values, float64, by variable name.
+            weights: New values, float64, by variable name; `export.graph.Times` for the value that
+                is there times a factor, which need not be held until the new model is built.
             **config: New settings.
 
         Raises:
@@ -192,14 +198,14 @@ class Plan:
         if call.layer in self._untouched:
             raise Refused(Reason.NOT_ASKED, f"{describe(call)} was asked to be kept")
         for name, value in weights.items():
-            if not np.all(np.abs(value) <= _FLOAT32_MAX):  # false for NaN too
+            if not _fits(call.layer, name, value):
                 raise Refused(Reason.NOT_FINITE, f"{name} of {describe(call)}")
         known = self._changes.get(call.layer)
         if known is None:
-            self._changes[call.layer] = Change(weights, config, [call])
+            self._changes[call.layer] = Change(dict(weights), config, [call])
             return
         same = weights.keys() == known.weights.keys() and all(
-            np.array_equal(value, known.weights[name]) for name, value in weights.items()
+            _same(value, known.weights[name]) for name, value in weights.items()
         )
         if not same or config != known.config:
             raise Refused(Reason.SHARED_LAYER, describe(call))
@@ -226,11 +232,33 @@ class Plan:
         A constraint of a layer that changes goes: it was about what the weights are no longer.
         """
         for layer, change in self._changes.items():
-            layer.weights.update(change.weights)
+            for name, value in change.weights.items():
+                layer.change(name, value)
             held = {key: None for key in layer.config if key.endswith("_constraint")}
             layer.config = {**layer.config, **held, **change.config}
         for surgery in self._surgery:
             surgery()
+
+
+def _fits(layer: Layer, name: str, value: np.ndarray | Times) -> bool:
+    """Say whether what a weight will be is finite in float32."""
+    if isinstance(value, Times):
+        scaled = layer.weight(name)
+        scaled *= value.factor
+    else:
+        scaled = value
+    # The ends are NaN where anything is, which compares false; no copy of the weight is made.
+    low, high = np.min(scaled, initial=0), np.max(scaled, initial=0)
+    return bool(low >= -_FLOAT32_MAX and high <= _FLOAT32_MAX)
+
+
+def _same(one: np.ndarray | Times, other: np.ndarray | Times) -> bool:
+    """Say whether two changes of a weight come to the same."""
+    if isinstance(one, Times) and isinstance(other, Times):
+        return np.array_equal(one.factor, other.factor)
+    if isinstance(one, Times) or isinstance(other, Times):
+        return False
+    return np.array_equal(one, other)
 
 
 Rule = Callable[[Call, Affine, Plan], None]

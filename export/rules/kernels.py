@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from export.graph import Call, Layer
+from export.graph import Call, Layer, Times
 from export.rules.engine import Affine, Plan, Reason, Refused, backward_rule, describe, forward_rule
 from zoo.layers import SpatialBias
 
@@ -23,6 +23,8 @@ CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D")
 DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+
+Weights = dict[str, np.ndarray | Times]
 
 
 def channel_axis(call: Call) -> int:
@@ -49,7 +51,7 @@ def _bias(layer: Layer, channels: int) -> np.ndarray:
     return layer.weight("bias") if layer.config.get("use_bias") else np.zeros(channels)
 
 
-def _with_bias(layer: Layer, weights: dict[str, Any], bias: np.ndarray) -> dict[str, Any]:
+def _with_bias(layer: Layer, weights: Weights, bias: np.ndarray) -> dict[str, Any]:
     """Note a new bias, unless the layer has none and needs none; return the changed settings."""
     if layer.config.get("use_bias") or np.any(bias):
         weights["bias"] = bias
@@ -65,14 +67,13 @@ def into_output_axis(call: Call, affine: Affine, plan: Plan) -> None:
     if layer.config.get("activation") not in (None, "linear"):
         raise Refused(Reason.FUSED_ACTIVATION, describe(call))
     name = "pointwise_kernel" if layer.kind in SEPARABLE else "kernel"
-    kernel = layer.weight(name)
     if layer.kind in DEPTHWISE:  # (..., channels, multiplier)
-        scaled = kernel * affine.scale.reshape(kernel.shape[-2:])
+        factor = affine.scale.reshape(-1, layer.config.get("depth_multiplier", 1))
     elif layer.kind in TRANSPOSED:  # (..., out, in)
-        scaled = kernel * affine.scale[:, None]
+        factor = affine.scale[:, None]
     else:  # (..., in, out)
-        scaled = kernel * affine.scale
-    weights = {name: scaled}
+        factor = affine.scale
+    weights: Weights = {name: Times(factor)}
     bias = _bias(layer, affine.scale.size) * affine.scale + affine.shift
     config = _with_bias(layer, weights, bias)
     plan.action = plan.action or "folded_backward"
@@ -86,7 +87,7 @@ def into_dense(call: Call, affine: Affine, plan: Plan) -> None:
     if affine.borders and np.any(affine.shift):
         raise Refused(Reason.PADDED_BORDER, describe(call))
     kernel = call.layer.weight("kernel")
-    weights = {"kernel": kernel * affine.scale[:, None]}
+    weights: Weights = {"kernel": Times(affine.scale[:, None])}
     bias = _bias(call.layer, kernel.shape[1]) + affine.shift @ kernel
     config = _with_bias(call.layer, weights, bias)
     plan.action = plan.action or "folded_forward"
@@ -98,11 +99,11 @@ class _Taps:
     """What a convolution's input-side change comes to.
 
     Args:
-        weights: The scaled kernel, by name.
+        weights: How the kernel is scaled, by its name.
         shift: What the shift adds through each tap: (*kernel_size, out).
     """
 
-    weights: dict[str, np.ndarray]
+    weights: Weights
     shift: np.ndarray
 
 
@@ -128,23 +129,24 @@ def _taps(layer: Layer, affine: Affine) -> _Taps:
     if layer.kind in SEPARABLE:
         deep, point = layer.weight("depthwise_kernel"), layer.weight("pointwise_kernel")
         through = (deep * shift[:, None]).reshape(*deep.shape[:-2], -1)
-        return _Taps(
-            {"depthwise_kernel": deep * scale[:, None], "pointwise_kernel": point},
-            through @ point.reshape(point.shape[-2:]),
-        )
+        added = through @ point.reshape(point.shape[-2:])
+        return _Taps({"depthwise_kernel": Times(scale[:, None])}, added)
     kernel = layer.weight("kernel")
     if layer.kind in DEPTHWISE:  # output channel c * multiplier + m reads input channel c
         through = (kernel * shift[:, None]).reshape(*kernel.shape[:-2], -1)
-        return _Taps({"kernel": kernel * scale[:, None]}, through)
+        return _Taps({"kernel": Times(scale[:, None])}, through)
     if layer.kind in TRANSPOSED:  # (..., out, in)
-        return _Taps({"kernel": kernel * scale}, kernel @ shift)
+        return _Taps({"kernel": Times(scale)}, kernel @ shift)
     groups = layer.config.get("groups", 1)
+    if groups == 1:
+        return _Taps({"kernel": Times(scale[:, None])}, shift @ kernel)
 
     def per_output(values: np.ndarray) -> np.ndarray:
         """Give each output channel the values of its group's inputs: (in / groups, out)."""
         return np.repeat(values.reshape(groups, -1), kernel.shape[-1] // groups, axis=0).T
 
-    return _Taps({"kernel": kernel * per_output(scale)}, (kernel * per_output(shift)).sum(axis=-2))
+    kernel *= per_output(shift)
+    return _Taps({"kernel": Times(per_output(scale))}, kernel.sum(axis=-2))
 
 
 def _added(call: Call, affine: Affine, taps: np.ndarray) -> np.ndarray:
