@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export import onnx_checks, onnx_conversion, onnx_graph, onnx_metadata, parity
+from export import onnx_checks, onnx_clamps, onnx_conversion, onnx_graph, onnx_metadata, parity
 from export.errors import ExportError
 from export.onnx_runtime import Session
 from export.probes import random_inputs
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zoo.preprocessing import Preprocessing
 
 LAYOUTS = ("NHWC", "NCHW")
+CLAMPS = ("convolution", "max_min")
 
 # The batch on which every export is compared with Keras. It is small, a gate against wrong files,
 # which are off by orders of magnitude: `export.validate` judges rounding, on many more inputs.
@@ -37,6 +38,7 @@ def to_onnx(
     labels: Sequence[str] | None = None,
     layout: str = "NHWC",
     probabilities: bool = False,
+    clamps: str = "convolution",
 ) -> Path:
     """Write a model as one ONNX file in float32.
 
@@ -55,6 +57,10 @@ def to_onnx(
         layout: What the input takes: ``NHWC``, (batch, height, width, channels) as in Keras, or
             ``NCHW``. Outputs keep Keras' layout.
         probabilities: Whether a softmax of the logits is a second output, ``probabilities``.
+        clamps: What the clamps are that folding leaves of a BatchNorm and a ReLU:
+            ``convolution``, a 1x1 depthwise convolution with a ReLU, which onnxruntime runs
+            fastest on CPUs, where the layers after it allow that; or ``max_min``, always Max and
+            Min, for a runtime that fuses elementwise operations.
 
     Returns:
         The path.
@@ -67,15 +73,18 @@ def to_onnx(
         >>> export.to_onnx(export.fold(model), "resnet20.onnx", labels=card.labels)
     """
     path = Path(path)
-    _check_arguments(path, opset, layout)
+    _check_arguments(path, opset, layout, clamps)
     given = subject(model)
     labels = onnx_metadata.checked_labels(labels, given.model.outputs[0].shape)
     preprocessing = _checked_preprocessing(preprocessing, given)
     _check_images(given, layout=layout, probabilities=probabilities)
     reference = parity.Reference.of(given.model, probabilities=probabilities)
     with replacing(path) as beside:
+        written = reference.single
+        if clamps == "convolution":
+            written = onnx_clamps.with_convolutions(written)
         proto, kept = _converted(
-            given, reference.single, opset=opset, nchw=layout == "NCHW", probabilities=probabilities
+            given, written, opset=opset, nchw=layout == "NCHW", probabilities=probabilities
         )
         onnx_metadata.write_metadata(
             proto,
@@ -90,7 +99,7 @@ def to_onnx(
     return path
 
 
-def _check_arguments(path: Path, opset: int, layout: str) -> None:
+def _check_arguments(path: Path, opset: int, layout: str, clamps: str) -> None:
     """Refuse what can be refused before looking at the model."""
     if path.suffix != ".onnx":
         raise InputError(f"path: accepted is a file name that ends in .onnx; received {path}")
@@ -102,6 +111,8 @@ def _check_arguments(path: Path, opset: int, layout: str) -> None:
         )
     if layout not in LAYOUTS:
         raise InputError(f"layout: accepted are {' and '.join(LAYOUTS)}; received {layout!r}")
+    if clamps not in CLAMPS:
+        raise InputError(f"clamps: accepted are {' and '.join(CLAMPS)}; received {clamps!r}")
 
 
 def _checked_preprocessing(
@@ -157,20 +168,20 @@ def _check_images(given: Subject, *, layout: str, probabilities: bool) -> None:
 
 
 def _converted(
-    given: Subject, single: "keras.Model", *, opset: int, nchw: bool, probabilities: bool
+    given: Subject, model: "keras.Model", *, opset: int, nchw: bool, probabilities: bool
 ) -> tuple["onnx.ModelProto", list[tuple[str, str]]]:
     """Convert and tidy; return the kept BatchNorms too, by their names in the file."""
-    raw = onnx_conversion.convert(single, given.inputs, given.outputs, opset=opset, nchw=nchw)
-    names = onnx_conversion.labels(single)
+    raw = onnx_conversion.convert(model, given.inputs, given.outputs, opset=opset, nchw=nchw)
+    names = onnx_conversion.labels(model)
     proto = onnx_graph.tidy(
         raw,
         names,
-        onnx_graph.shapes_of(given.inputs, single.inputs, nchw=nchw),
-        onnx_graph.shapes_of(given.outputs, single.outputs),
+        onnx_graph.shapes_of(given.inputs, model.inputs, nchw=nchw),
+        onnx_graph.shapes_of(given.outputs, model.outputs),
     )
     if probabilities:
         onnx_graph.add_probabilities(proto)
-    in_file = dict(zip((layer.name for layer in single.layers), names, strict=True))
+    in_file = dict(zip((layer.name for layer in model.layers), names, strict=True))
     return proto, [(in_file.get(layer, layer), reason) for layer, reason in given.kept]
 
 

@@ -96,14 +96,17 @@ def clamp_limits(
         limits: The range's lower and upper end; the upper one may be infinite.
 
     Returns:
-        The lower and upper limits, float64, (channels,); +-OPEN where there is none.
+        The lower and upper limits, float64, (channels,); +-OPEN where there is none. A channel
+        with scale 0 counts for nothing after the clamp: it has one limit, on a side that most
+        likely exists anyway.
     """
     alive = np.where(scale == 0, 1.0, scale)
     ends = np.stack([(limit - shift) / alive for limit in limits])
     low, high = ends.min(axis=0), ends.max(axis=0)
     endless = np.isinf(limits[1])
-    low = np.where((scale == 0) | (endless & (scale < 0)), -OPEN, low)
-    high = np.where((scale == 0) | (endless & (scale > 0)), OPEN, high)
+    dead, upper = scale == 0, endless and bool(np.all(scale <= 0) and np.any(scale < 0))
+    low = np.where(endless & (scale < 0), -OPEN, np.where(dead, -OPEN if upper else 0.0, low))
+    high = np.where(endless & (scale > 0), OPEN, np.where(dead, 0.0 if upper else OPEN, high))
     return low, high
 
 
