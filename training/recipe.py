@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parent / "recipes"
 
 Epochs = Annotated[Whole, pydantic.Field(ge=1, le=100_000)]
 Pixels = Annotated[Whole, pydantic.Field(ge=0, le=1024)]
+Share = Annotated[Number, pydantic.Field(ge=0, lt=1)]
 
 
 class Augmentation(Settings):
@@ -50,16 +51,39 @@ class Recipe(Settings):
         norm: The normalization; see `zoo.Norm`. A kind alone, such as ``group``, is accepted.
         width: The factor on the number of channels, in (0, 16].
         dropout: The rate of the dropout before the logits, in [0, 1).
+        stochastic_depth: The rate at which the last residual branch is left out, in [0, 1); it
+            rises linearly from the first branch on.
+        weights: Pretrained weights to begin with, ``arch.tag``; empty for random ones. Logits for
+            other classes than theirs begin at random.
+        freeze: Name patterns, as a shell writes them, of layers that are not trained.
+        freeze_norm: Whether every norm keeps its parameters and statistics.
+        zero_last_gamma: Whether the norm that ends a residual branch begins with gamma 0, so that
+            each block begins as its shortcut.
         epochs: How often each training image is seen, 1 to 100,000.
         batch_size: The number of images in a step, 1 to 1,000,000. What is left of an epoch is
             seen in another one: each epoch has an order of its own.
-        learning_rate: Its highest value, at the end of the warm-up, in (0, 100]; then it falls
-            to 0 as a half cosine.
-        momentum: In [0, 1).
-        nesterov: Whether the momentum is Nesterov's.
-        weight_decay: The factor of L2 regularization (half its square's, as in the papers), in
-            [0, 1); not on norm parameters or biases.
+        optimizer: ``sgd``, ``adamw``, ``muon``, ``lamb`` or ``lion``.
+        learning_rate: Its highest value, at the end of the warm-up, in (0, 100].
+        momentum: In [0, 1); the first beta of ``adamw``, ``lamb`` and ``lion``.
+        nesterov: Whether the momentum of ``sgd`` and ``muon`` is Nesterov's.
+        beta_2: The second beta of ``adamw``, ``lamb`` and ``lion``, in [0, 1).
+        weight_decay: In [0, 1); not on norm parameters or biases. Of ``sgd`` the factor of L2
+            regularization (half its square's, as in the papers); of the others decoupled.
+        schedule: How the learning rate goes on after the warm-up: ``cosine``, half of one down to
+            0; ``linear``, down to 0; ``step``, times ``decay_factor`` at each milestone;
+            ``one_cycle``, up to its highest value until 30 % of all steps and down to 0, both as
+            half cosines; ``constant``.
+        milestones: The epochs after which ``step`` steps, ascending, each in (0, epochs).
+        decay_factor: See ``schedule``, in (0, 1).
         warmup_epochs: How long the learning rate rises linearly at first, in [0, epochs).
+        clip_norm: The largest norm that all gradients together may have, in [0, 1e6]; 0 for any.
+        accumulation: Over how many steps gradients are averaged before the weights move, 1 to
+            1,000.
+        average: The decay of an exponential moving average of the weights, in [0, 1); 0 for none.
+            The average is what is measured and kept.
+        statistics_images: Over how many training images, not augmented, the statistics of every
+            BatchNorm are taken anew at the end ("precise BN"); 0 for those of the training, or
+            with an ``average`` 8,192.
         label_smoothing: The share of the target that is spread over all classes, in [0, 1).
         augmentation: How training images are varied; see `Augmentation`.
         holdout: The share of the training images that is held out to make choices by, in
@@ -84,15 +108,29 @@ class Recipe(Settings):
     image_size: Pixels = 0
     norm: Norm = Norm()
     width: Annotated[Number, pydantic.Field(gt=0, le=16)] = 1.0
-    dropout: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
+    dropout: Share = 0.0
+    stochastic_depth: Share = 0.0
+    weights: Annotated[str, pydantic.Field(pattern=r"^([\w-]+\.[\w.-]+)?$")] = ""
+    freeze: tuple[str, ...] = ()
+    freeze_norm: Flag = False
+    zero_last_gamma: Flag = False
     epochs: Epochs
     batch_size: Annotated[Whole, pydantic.Field(ge=1, le=1_000_000)] = 128
+    optimizer: Literal["sgd", "adamw", "muon", "lamb", "lion"] = "sgd"
     learning_rate: Annotated[Number, pydantic.Field(gt=0, le=100)] = 0.1
-    momentum: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.9
+    momentum: Share = 0.9
     nesterov: Flag = True
-    weight_decay: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
+    beta_2: Share = 0.999
+    weight_decay: Share = 0.0
+    schedule: Literal["cosine", "linear", "step", "one_cycle", "constant"] = "cosine"
+    milestones: tuple[Annotated[Number, pydantic.Field(gt=0)], ...] = ()
+    decay_factor: Annotated[Number, pydantic.Field(gt=0, lt=1)] = 0.1
     warmup_epochs: Annotated[Number, pydantic.Field(ge=0)] = 0.0
-    label_smoothing: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
+    clip_norm: Annotated[Number, pydantic.Field(ge=0, le=1e6)] = 0.0
+    accumulation: Annotated[Whole, pydantic.Field(ge=1, le=1000)] = 1
+    average: Share = 0.0
+    statistics_images: Annotated[Whole, pydantic.Field(ge=0)] = 0
+    label_smoothing: Share = 0.0
     augmentation: Augmentation = Augmentation()
     holdout: Annotated[Number, pydantic.Field(ge=0, le=0.5)] = 0.0
     precision: Literal["auto", Precision] = "auto"
@@ -119,7 +157,23 @@ class Recipe(Settings):
                 f"warmup_epochs: accepted is less than epochs, that is {self.epochs}; "
                 f"received {self.warmup_epochs}"
             )
+        self._check_schedule()
         return self
+
+    def _check_schedule(self) -> None:
+        """Refuse milestones that are missing, out of order, or of another schedule."""
+        ascending = list(self.milestones) == sorted(set(self.milestones))
+        inside = all(milestone < self.epochs for milestone in self.milestones)
+        if bool(self.milestones) != (self.schedule == "step") or not ascending or not inside:
+            raise ValueError(
+                f"milestones: accepted are ascending epochs below {self.epochs}, with schedule "
+                f"'step' and no other; received {list(self.milestones)} with {self.schedule!r}"
+            )
+        if self.schedule == "one_cycle" and self.warmup_epochs:
+            raise ValueError(
+                "warmup_epochs: accepted is 0 with schedule 'one_cycle', which rises by itself; "
+                f"received {self.warmup_epochs}"
+            )
 
     @classmethod
     def load(
@@ -193,7 +247,8 @@ class Recipe(Settings):
             name and the notes make no difference.
         """
         mine = _flat(self.model_dump(mode="json"))
-        theirs = _flat(other)
+        # A key that is younger than the other recipe had the default's effect there.
+        theirs = {**_flat(_defaults()), **_flat(other)}
         return [
             f"{key} ({mine.get(key)!r}, there {theirs.get(key)!r})"
             for key in sorted(mine.keys() | theirs.keys())
@@ -267,6 +322,13 @@ def _assign(table: dict[str, Any], key: str, value: Any) -> None:
             raise InputError(f"{parent} has one value and no keys of its own; received {key!r}")
         table = inner
     table[last] = value
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the default of every key that has one, as plain values."""
+    required = {"name": "resnet20.none", "arch": "resnet20", "dataset": "none", "epochs": 1}
+    least = Recipe(**required).model_dump(mode="json")
+    return {key: value for key, value in least.items() if key not in required}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -26,7 +26,7 @@ MODELS = {
     ),
 }
 # A maximum or minimum may be written as Clip; Relu is shown because a clamp takes its place.
-NODES = ("BatchNormalization", "Mul", "Add", "Max", "Min", "Clip", "Relu", "Transpose")
+NODES = ("BatchNormalization", "Conv", "Mul", "Add", "Max", "Min", "Clip", "Relu", "Transpose")
 
 
 def measure(name: str) -> dict[str, Any]:
