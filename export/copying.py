@@ -188,8 +188,9 @@ def set_state(made: Any, source: Any, changed: dict[str, np.ndarray]) -> None:
             "from its own get_config, so no copy of it can be made"
         )
     for name, variable in own.items():
-        # By way of numpy a weight would be there three more times for a moment.
-        variable.assign(changed[name] if name in changed else given[name].value)
+        # By way of numpy a weight would be there three more times for a moment. JAX frees memory of
+        # weights that are trained, whoever shares it; TensorFlow copies it when it is written.
+        variable.assign(changed[name] if name in changed else keras.ops.copy(given[name].value))
         if name in given and given[name].trainable != variable.trainable:
             variable.trainable = given[name].trainable  # one that was frozen alone
     if isinstance(made, keras.layers.Normalization):

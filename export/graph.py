@@ -78,13 +78,25 @@ class Layer:
         Returns:
             float64, in the variable's shape. A new array, which the caller may change.
         """
-        held = self.weights.get(name)
-        if held is None:
-            held = keras.ops.convert_to_numpy(copying.variables(self.source)[name])
-        value = held.astype(np.float64)
+        value = self._held(name).astype(np.float64)
         for factor in self.factors.get(name, ()):
             value *= factor
         return value
+
+    def largest(self, name: str) -> float:
+        """Return a magnitude that no number of a weight exceeds; NaN where one of them is."""
+        held = self._held(name)
+        bound = max(float(np.max(held, initial=0)), -float(np.min(held, initial=0)))
+        for factor in self.factors.get(name, ()):
+            bound *= float(np.abs(factor).max(initial=0))
+        return bound
+
+    def _held(self, name: str) -> np.ndarray:
+        """Return a weight without its factors, in any dtype; not to be changed."""
+        held = self.weights.get(name)
+        if held is None:
+            held = keras.ops.convert_to_numpy(copying.variables(self.source)[name])
+        return held
 
     def change(self, name: str, value: np.ndarray | Times) -> None:
         """Give a weight a new value.
@@ -310,7 +322,7 @@ def build(graph: Graph, dtype: str) -> keras.Model:
             float64 once.
 
     Returns:
-        A new model that shares nothing with the one that was read.
+        A new model that shares no layer and no weight with the one that was read.
     """
     made: dict[Layer, Any] = {}
     values: dict[Tensor, Any] = {}

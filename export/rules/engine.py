@@ -243,6 +243,8 @@ class Plan:
 def _fits(layer: Layer, name: str, value: np.ndarray | Times) -> bool:
     """Say whether what a weight will be is finite in float32."""
     if isinstance(value, Times):
+        if layer.largest(name) * float(np.abs(value.factor).max(initial=0)) <= _FLOAT32_MAX:
+            return True  # most are far below it, and no float64 copy had to be made
         scaled = layer.weight(name)
         scaled *= value.factor
     else:

@@ -1,5 +1,10 @@
 """What `fold` promises of a whole model: all BatchNorms gone, same answers, caller's untouched."""
 
+import importlib.util
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -102,6 +107,39 @@ def test_training_one_of_the_two_leaves_the_other_as_it_is(optimizer, compiled):
         assert any(np.any(a != b) for a, b in zip(own, trained.get_weights(), strict=True))
         for was, now in zip(before, other.get_weights(), strict=True):
             np.testing.assert_array_equal(was, now)
+
+
+ON_JAX = """
+import sys
+sys.modules["tensorflow"] = None
+import keras, numpy as np
+import export, zoo
+model = zoo.create_model("resnet20", input_shape=(8, 8, 3), norm="batch", width=0.5)
+folded = export.fold(model).model
+assert not any("norm" in layer.name for layer in folded.layers)
+x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+answers = [np.array(m(x, training=False)) for m in (model, folded)]
+np.testing.assert_allclose(*answers, atol=1e-5 * np.abs(answers[0]).max())  # float32 rounding
+folded.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+for _ in range(3):
+    folded.train_on_batch(x, np.zeros(4))
+np.testing.assert_array_equal(model(x, training=False), answers[0])
+assert np.any(np.array(folded(x)) != answers[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
+def test_on_jax_too_training_one_leaves_the_other_as_it_is():
+    done = subprocess.run(
+        [sys.executable, "-c", ON_JAX],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_folded_model_saves_loads_and_trains_on(tmp_path):
