@@ -6,6 +6,7 @@ for them, in float64, and are cast once, when the new model is built. A weight t
 is held as its factors until then: float64 copies of all kernels would be twice the model.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,8 +96,13 @@ class Layer:
         """Return a weight without its factors, in any dtype; not to be changed."""
         held = self.weights.get(name)
         if held is None:
-            held = keras.ops.convert_to_numpy(copying.variables(self.source)[name])
+            held = keras.ops.convert_to_numpy(self._variables[name])
         return held
+
+    @functools.cached_property
+    def _variables(self) -> dict[str, Any]:
+        """The source's variables by name."""
+        return copying.variables(self.source)
 
     def change(self, name: str, value: np.ndarray | Times) -> None:
         """Give a weight a new value.
