@@ -63,8 +63,8 @@ class Split:
         """
         if not 0 <= index < count <= len(self):
             raise InputError(
-                f"shard: accepted are an index from 0 to count - 1 and a count of 1 to {len(self)}, "
-                f"the number of images; received {index} of {count}"
+                "shard: accepted are an index from 0 to count - 1 and a count from 1 to that of "
+                f"the images, {len(self)}; received {index} of {count}"
             )
         return self.take(np.arange(index, len(self) - len(self) % count, count))
 
@@ -299,6 +299,8 @@ def _read(name: str, source: Source, data_dir: str | None) -> Raw:
         return source.read(where)
     from training.folder import PREFIX, read_folder
 
+    if name.startswith(("/", "~", ".")):
+        raise InputError(f"unknown dataset {name!r}; a folder of images is {PREFIX}{name}")
     if name.startswith(PREFIX):
         return read_folder(name)
     from training.prepared import read_prepared

@@ -312,6 +312,7 @@ def _train(
 ) -> Result:
     """Load the data and train, in a folder that was looked into."""
     shown = default() if progress is None else progress
+    shown.note(f"reading {recipe.dataset}")
     data = load_data(
         recipe.dataset, data_dir, image_size=recipe.image_size, skip_corrupt=recipe.skip_corrupt
     )

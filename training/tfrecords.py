@@ -1,9 +1,9 @@
 """Where each image lies in the files of a prepared set, so that they can be read at random.
 
-A TFRecord file is one record after the other: its length (8 bytes, little-endian), a checksum of that
-(4), the data, a checksum of the data (4). The data is a ``tf.train.Example``. Here the lengths in
-both are followed from one field to the next; the images in between are not read, so that even
-ImageNet is found in minutes. ArrayRecord files are read at random by their own library.
+A TFRecord file is one record after the other: its length (8 bytes, little-endian), a checksum of
+that (4), the data, a checksum of the data (4). The data is a ``tf.train.Example``. Here the lengths
+in both are followed from one field to the next; the images in between are not read. ArrayRecord
+files are read at random by their own library.
 
 Reference:
     https://www.tensorflow.org/tutorials/load_data/tfrecord and
@@ -208,7 +208,9 @@ def _features(window: _Window, first: int, last: int) -> dict[bytes, tuple[int, 
     for _, features, features_end in _fields(window, first, last):
         for _, entry, entry_end in _fields(window, features, features_end):
             # An entry of a map is a message of its key, number 1, and its value, number 2.
-            parts = {number: (begin, end) for number, begin, end in _fields(window, entry, entry_end)}
+            parts = {
+                number: (begin, end) for number, begin, end in _fields(window, entry, entry_end)
+            }
             begin, end = parts[1]
             key = window.take(begin, end - begin)
             for _, values, values_end in _fields(window, *parts[2]):

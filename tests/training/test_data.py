@@ -90,6 +90,7 @@ def test_images_of_several_sizes_need_one(new_set, images):
     ("name", "words"),
     [
         ("cifar11", ["unknown dataset", "'cifar11'", "cifar10"]),
+        ("./pictures", ["unknown dataset './pictures'", "is folder:./pictures"]),
         ("glue", ["not a set of labelled images", "sentence"]),
         ("cifar10:9.9.9", ["cifar10:9.9.9", "9.9.9"]),
     ],
@@ -165,7 +166,8 @@ def test_known_sets_are_read_by_their_names(name, shape, classes, monkeypatch):
             full_name=f"{name}/0",
             features=features,
             splits={
-                split: types.SimpleNamespace(num_examples=2 * classes) for split in ("train", "test")
+                split: types.SimpleNamespace(num_examples=2 * classes)
+                for split in ("train", "test")
             },
         )
 
