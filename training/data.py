@@ -233,9 +233,7 @@ def load_data(
     train = loading.split("train", view, learn, wanted=preprocessing is None)
     test = loading.split("test", view, held)
     if preprocessing is None:
-        mean, std = source.mean, source.std
-        if mean is None or std is None or view.size != (source.size, source.size):
-            mean, std = _statistics(train)
+        mean, std = _statistics(source, view, train)
         preprocessing = Preprocessing(size=view.size, mean=mean, std=std, crop=view.crop)
     notes += loading.notes
     return Data(name, train, test, raw.labels, preprocessing, tuple(notes))
@@ -308,8 +306,12 @@ def _read(name: str, source: Source, data_dir: str | None) -> Raw:
     return read_prepared(name, where, MEMORY)
 
 
-def _statistics(train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute mean and standard deviation of the training images; of a stream, of a fixed part."""
+def _statistics(
+    source: Source, view: Preprocessing, train: Split
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the known mean and standard deviation, or compute them; of a stream, of a part."""
+    if source.mean and source.std and view.size == (source.size, source.size):
+        return source.mean, source.std
     if isinstance(train.images, Stream) and len(train) > _STATISTICS_IMAGES:
         chance = np.random.default_rng(_SPLIT_SEED)
         train = train.take(np.sort(chance.choice(len(train), _STATISTICS_IMAGES, replace=False)))

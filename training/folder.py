@@ -64,7 +64,10 @@ def read_folder(name: str) -> "Raw":
     """
     from training.data import Raw
 
-    root = Path(name.removeprefix(PREFIX)).expanduser()
+    path = name.removeprefix(PREFIX)
+    if not path:
+        raise InputError(f"dataset: accepted is {PREFIX}PATH; received {name}")
+    root = Path(path).expanduser()
     if not root.is_dir():
         what = "that is a file" if root.exists() else "there is no such folder"
         raise InputError(f"dataset {name}: {what}; accepted is a folder of images by class")

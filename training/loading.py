@@ -87,7 +87,8 @@ class Loading:
         Raises:
             InputError: Some cannot be read, and are not to be left out, or a class lost all.
         """
-        images, labels = (name == "test" and self.raw.test) or self.raw.train
+        own = self.raw.test if name == "test" else None
+        images, labels = own or self.raw.train
         labels = np.asarray(labels).astype(np.int64)
         chosen = np.arange(len(labels)) if chosen is None else chosen
         if not len(chosen):

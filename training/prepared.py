@@ -159,7 +159,7 @@ def _records(builder: Any, split: str) -> "Records | None":
     from training.tfrecords import ArrayRecords, TFRecords
 
     info, feature = builder.info, builder.info.features["image"]
-    _check_kind(info.name, feature.dtype, feature.shape[-1])
+    _check_kind(info.name, feature.np_dtype, feature.shape[-1])
     found, varied, grey = info.splits[split], None in feature.shape, feature.shape[-1] == 1
     called = f"{info.name}, {split} split"
     stored = info.file_format
@@ -181,7 +181,7 @@ def _bytes(builder: Any, images: np.ndarray) -> np.ndarray:
 
 def _check_kind(name: str, dtype: Any, channels: int) -> None:
     """Refuse images that have not 8 bits, or not 1 or 3 channels."""
-    if np.dtype(dtype) != np.uint8 or channels not in (1, 3):
+    if dtype != np.uint8 or channels not in (1, 3):
         raise InputError(
             f"{name}: accepted are images of 8 bits with 1 or 3 channels; received {dtype} with "
             f"{channels}"

@@ -362,7 +362,12 @@ def test_a_model_is_measured_as_its_card_says(whole):
 
 def test_the_commands_take_folders(divided, recipe, tmp_path, capsys):
     path = training.Recipe.load(
-        recipe, dataset=f"folder:{divided}", batch_size=4, name="tiny.set", skip_corrupt=True
+        recipe,
+        dataset=f"folder:{divided}",
+        batch_size=4,
+        holdout=0.2,
+        name="tiny.set",
+        skip_corrupt=True,
     ).save(tmp_path / "recipe.toml")
     assert tomllib.loads(path.read_text())["skip_corrupt"] is True
     (divided / "test" / "ant" / "000.png").write_bytes(b"")
@@ -380,10 +385,15 @@ def test_the_commands_take_folders(divided, recipe, tmp_path, capsys):
     assert "bee" in told
 
 
+def test_a_folder_has_a_path():
+    with pytest.raises(InputError, match="accepted is folder:PATH"):
+        load("")
+
+
 def test_recipes_take_any_path(recipe):
     for name in ("folder:~/my pictures", "folder:/a/b (1)/ü", "folder:C:\\data", "cmaterdb/bangla"):
         assert training.Recipe.load(recipe, [f"dataset={name}"]).dataset == name
-    for name in ("folder:", "folder:a\nb", "my pictures", ""):
+    for name in ("folder:a\nb", "my pictures", ""):
         with pytest.raises(InputError, match="dataset"):
             training.Recipe.load(recipe, dataset=name)
 
