@@ -22,6 +22,7 @@ _TEST_SHARE = 0.2
 MEMORY = 2 * 2**30
 _PART = 1024  # images that are counted at once
 _STATISTICS_IMAGES = 20_000  # of a stream; its mean is then known to about 0.002
+
 Images = np.ndarray | list[np.ndarray] | Encoded
 
 
@@ -228,7 +229,7 @@ def load_data(
     if raw.test is None:
         learn, held = stratified(np.asarray(raw.train[1]), _TEST_SHARE)
         notes.append("it has no test split; a fixed fifth of each class was taken as test")
-    if raw.grey:
+    if raw.grey and view.channels == 3:
         notes.append("grey images, repeated on three channels")
     train = loading.split("train", view, learn, wanted=preprocessing is None)
     test = loading.split("test", view, held)

@@ -93,9 +93,10 @@ class Loading:
         chosen = np.arange(len(labels)) if chosen is None else chosen
         if not len(chosen):
             raise InputError(f"{self.name} has no images for its {name} split")
-        whole = _as_they_are(images, view)
-        if whole is not None:
-            return Split(np.ascontiguousarray(whole[chosen]), labels[chosen])
+        if isinstance(images, np.ndarray) and _fits(images, view):
+            part = images if len(chosen) == len(images) else images[chosen]
+            grey = part.shape[-1] < view.channels
+            return Split(np.repeat(part, 3, axis=-1) if grey else part, labels[chosen])
         held, kept = hold(
             _encoded(images),
             chosen,
@@ -153,10 +154,6 @@ def _encoded(images: Images) -> Encoded:
     return Arrays(images) if isinstance(images, np.ndarray | list) else images
 
 
-def _as_they_are(images: Images, view: Preprocessing) -> np.ndarray | None:
-    """Return an array whose images have their size already, grey ones repeated; else None."""
-    if not isinstance(images, np.ndarray) or images.shape[1:3] != view.size:
-        return None
-    if images.shape[-1] == view.channels:
-        return images
-    return np.repeat(images, 3, axis=-1) if view.channels == 3 else None
+def _fits(images: np.ndarray, view: Preprocessing) -> bool:
+    """Say whether an array's images have their size already, and channels that can be repeated."""
+    return images.shape[1:3] == view.size and images.shape[-1] <= view.channels

@@ -17,14 +17,14 @@ from zoo.settings import Number, Settings, Whole
 Side = Annotated[Whole, pydantic.Field(ge=1, le=16_384)]
 Factor = Annotated[Number, pydantic.Field(ge=1e-9, le=1e9)]
 Shift = Annotated[Number, pydantic.Field(ge=-1e9, le=1e9)]
-
 Part = Annotated[Number, pydantic.Field(ge=0, le=1)]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 # An image's file: its path, or what was opened or read of it already.
 File = str | os.PathLike[str] | BinaryIO
 
-_ORIENTATION, _LYING = 0x0112, 5  # the EXIF tag; from 5 on, height and width change places
+# The EXIF tag, and those of its values with which height and width change places.
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
 
 class Preprocessing(Settings):
@@ -172,7 +172,7 @@ def image_size(file: File, name: str = "") -> tuple[int, int]:
 
     with _reading(file, name), PIL.Image.open(file) as image:
         width, height = image.size
-        lying = image.getexif().get(_ORIENTATION, 1) >= _LYING
+        lying = image.getexif().get(_ORIENTATION) in _LYING
         return (width, height) if lying else (height, width)
 
 
