@@ -1,8 +1,8 @@
-"""Labelled images by name, in memory: scikit-learn's digits and any tensorflow-datasets set.
+"""Labelled images by name: digits, any tensorflow-datasets set, any folder of images by class.
 
 The models here take three channels: a grey image is repeated on all three, and the card says so.
 A new set of its own is one new entry in `SOURCES`; every set that tensorflow-datasets knows is
-there by its name already.
+there by its name already. A split that would take more than `MEMORY` is decoded as it is read.
 """
 
 import os
@@ -11,12 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.streaming import Arrays, Encoded, Stream
 from zoo.errors import InputError
 from zoo.preprocessing import Preprocessing
 
 # Splits must stay the same whatever seed a training has, or its held-out images would leak.
 _SPLIT_SEED = 20_260_101
 _TEST_SHARE = 0.2
+# A fixed limit: with one that follows the machine, results of a set would follow it too.
+MEMORY = 2 * 2**30
+_PART = 1024  # images that are counted at once
+_STATISTICS_IMAGES = 20_000  # of a stream; its mean is then known to about 0.002
+
+Images = np.ndarray | list[np.ndarray] | Encoded
 
 
 @dataclass(frozen=True)
@@ -24,11 +31,12 @@ class Split:
     """Some images and their labels.
 
     Args:
-        images: uint8, (count, height, width, channels).
+        images: uint8, (count, height, width, channels); a `training.streaming.Stream` decodes
+            those that are asked for.
         labels: int64, (count,), the index of each image's class.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Stream
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -36,7 +44,30 @@ class Split:
 
     def take(self, chosen: np.ndarray) -> "Split":
         """Return a split of the images at these positions."""
-        return Split(self.images[chosen], self.labels[chosen])
+        images = self.images
+        part = images.select(chosen) if isinstance(images, Stream) else images[chosen]
+        return Split(part, self.labels[chosen])
+
+    def shard(self, index: int, count: int) -> "Split":
+        """Return the part of one process, where several share the work.
+
+        Args:
+            index: Which process, 0 to count - 1.
+            count: How many there are.
+
+        Returns:
+            Every ``count``-th image. All parts have the same size, so that all processes take the
+            same number of steps: up to ``count - 1`` images at the end are in none.
+
+        Raises:
+            InputError: There is no such process, or there are fewer images than processes.
+        """
+        if not 0 <= index < count <= len(self):
+            raise InputError(
+                "shard: accepted are an index from 0 to count - 1 and a count from 1 to that of "
+                f"the images, {len(self)}; received {index} of {count}"
+            )
+        return self.take(np.arange(index, len(self) - len(self) % count, count))
 
 
 @dataclass(frozen=True)
@@ -77,7 +108,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Raw:
-    """What a source gives: images of 1 or 3 channels, all of one size or a list of any sizes.
+    """What a source gives: uint8 images of 1 or 3 channels, as an array, a list, or stored ones.
 
     Args:
         train: Images and labels to learn from.
@@ -86,10 +117,16 @@ class Raw:
         notes: As in `Data`.
     """
 
-    train: tuple[np.ndarray | list[np.ndarray], np.ndarray]
-    test: tuple[np.ndarray | list[np.ndarray], np.ndarray] | None
+    train: tuple[Images, np.ndarray]
+    test: tuple[Images, np.ndarray] | None
     labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def grey(self) -> bool:
+        """Whether the images have one channel."""
+        images = self.train[0]
+        return (Arrays(images) if isinstance(images, np.ndarray | list) else images).grey
 
 
 @dataclass(frozen=True)
@@ -123,12 +160,18 @@ def read_digits(data_dir: str | None = None) -> Raw:
     )
 
 
-# Every mean and std is what `channel_statistics` gives for the whole train split, to 4 digits;
-# for CIFAR-10 they are also the ones that most codebases use. tests/training checks them.
+# A mean and std is what `channel_statistics` gives for the whole train split, to 4 digits, which
+# tests/training checks where the set is; for CIFAR-10 they are also the ones that most codebases
+# use. MNIST's are those of https://github.com/pytorch/examples/blob/main/mnist/main.py, ImageNet's
+# those of https://docs.pytorch.org/vision/stable/models.html. Others are computed when loaded.
 SOURCES = {
     "digits": Source(read_digits, (0.3047,) * 3, (0.3231,) * 3, size=32),
     "cifar10": Source(None, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), size=32),
+    "cifar100": Source(size=32),
     "fashion_mnist": Source(None, (0.2860,) * 3, (0.3530,) * 3, size=28),
+    "imagenet2012": Source(None, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), size=224),
+    "mnist": Source(None, (0.1307,) * 3, (0.3081,) * 3, size=28),
+    "svhn_cropped": Source(size=32),
 }
 
 
@@ -138,55 +181,63 @@ def list_datasets() -> list[str]:
 
 
 def load_data(
-    name: str, data_dir: str | os.PathLike[str] | None = None, *, image_size: int = 0
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    image_size: int = 0,
+    skip_corrupt: bool = False,
+    preprocessing: Preprocessing | None = None,
 ) -> Data:
-    """Load a set of labelled images into memory.
+    """Load a set of labelled images: into memory, or where it is too large as streams.
 
-    A set without a test split gets one, a fifth of each class, always the same images.
+    A set without a test split gets one, a fifth of each class, always the same images. Images of
+    several sizes are cut in their centre, see ``crop`` of `zoo.Preprocessing`; those that all have
+    one size are resized whole.
 
     Args:
-        name: ``digits``, or a set of tensorflow-datasets, for example ``cifar10``.
+        name: ``digits``, a set of tensorflow-datasets, for example ``cifar10``, or
+            ``folder:PATH``, a folder of images by class; see `training.folder`.
         data_dir: Where tensorflow-datasets keeps its prepared sets; None for its default. A set
             that is not there is downloaded into it where there is a network.
         image_size: Height and width in pixels to bring all images to; 0 for the set's own.
+        skip_corrupt: Whether images that cannot be read are left out, and counted in the notes,
+            instead of being refused.
+        preprocessing: What a model takes, to measure it: the images are brought to its size and
+            channels as it says, whatever ``image_size`` is, and the training images are not
+            looked at.
 
     Returns:
-        The data, its images uint8 with three channels.
+        The data, its images uint8, with three channels if ``preprocessing`` has no others.
 
     Raises:
-        InputError: There is no such set, it is not one of labelled images, or it is neither
-            prepared nor can it be downloaded.
+        InputError: There is no such set, it is not one of labelled images, it is neither prepared
+            nor can it be downloaded, or some of its images cannot be read.
 
     Example:
         >>> data = training.load_data("digits")
         >>> data.train.images.shape
         (1438, 32, 32, 3)
     """
-    source = SOURCES.get(name, Source())
-    where = None if data_dir is None else os.path.expanduser(data_dir)  # noqa: PTH111  keeps gs://
-    if source.read is not None:
-        raw = source.read(where)
-    else:
-        from training.prepared import read_prepared
+    from training.loading import Loading, common_view
 
-        raw = read_prepared(name, where)
-    size = image_size or source.size
-    train = _split(name, raw.train, size)
-    notes = raw.notes
+    source = SOURCES.get(name, Source())
+    raw = _read(name, source, None if data_dir is None else os.fspath(data_dir))
+    loading = Loading(name, raw, MEMORY, skip_corrupt=skip_corrupt)
+    view = preprocessing or common_view(name, raw, image_size or source.size)
+    learn, held = None, None
+    notes = list(raw.notes)
     if raw.test is None:
-        learn, held = stratified(train.labels, _TEST_SHARE)
-        train, test = train.take(learn), train.take(held)
-        notes += ("it has no test split; a fixed fifth of each class was taken as test",)
-    else:
-        test = _split(name, raw.test, size)
-    if raw.train[0][0].shape[-1] == 1:
-        notes += ("grey images, repeated on three channels",)
-    if source.mean is None or source.std is None or size != source.size:
-        mean, std = channel_statistics(train.images)
-    else:
-        mean, std = source.mean, source.std
-    preprocessing = Preprocessing(size=train.images.shape[1:3], mean=mean, std=std)
-    return Data(name, train, test, raw.labels, preprocessing, notes)
+        learn, held = stratified(np.asarray(raw.train[1]), _TEST_SHARE)
+        notes.append("it has no test split; a fixed fifth of each class was taken as test")
+    if raw.grey and view.channels == 3:
+        notes.append("grey images, repeated on three channels")
+    train = loading.split("train", view, learn, wanted=preprocessing is None)
+    test = loading.split("test", view, held)
+    if preprocessing is None:
+        mean, std = _statistics(source, view, train)
+        preprocessing = Preprocessing(size=view.size, mean=mean, std=std, crop=view.crop)
+    notes += loading.notes
+    return Data(name, train, test, raw.labels, preprocessing, tuple(notes))
 
 
 def stratified(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -208,7 +259,7 @@ def stratified(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray
     return np.flatnonzero(~second), np.flatnonzero(second)
 
 
-def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: np.ndarray | Stream) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Compute the mean and the standard deviation of each channel, scaled to 0 to 1.
 
     Args:
@@ -219,12 +270,16 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
         value only gets the deviation 1, so that it can be divided by.
     """
     values = np.arange(256) / 255
+    counts = np.zeros((images.shape[-1], 256), np.int64)
+    # Counting is exact, and needs neither all images at once nor floating point.
+    for start in range(0, len(images), _PART):
+        part = images[start : start + _PART]
+        for channel in range(part.shape[-1]):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
     means, deviations = [], []
-    for channel in range(images.shape[-1]):
-        # Counting is exact and needs no copy of the images in floating point.
-        counts = np.bincount(images[..., channel].ravel(), minlength=256)
-        mean = float(np.average(values, weights=counts))
-        variance = float(np.average((values - mean) ** 2, weights=counts))
+    for row in counts:
+        mean = float(np.average(values, weights=row))
+        variance = float(np.average((values - mean) ** 2, weights=row))
         means.append(round(mean, 4))
         deviations.append(round(variance**0.5, 4) or 1.0)
     return tuple(means), tuple(deviations)
@@ -236,31 +291,29 @@ def _few(labels: tuple[str, ...]) -> str:
     return f"{told}, ... ({len(labels)})" if len(labels) > 4 else told
 
 
-def _split(name: str, pair: tuple[np.ndarray | list[np.ndarray], np.ndarray], size: int) -> Split:
-    """Bring the images of a source to one size and three channels."""
-    images, labels = pair
-    shapes = {image.shape for image in images}
-    if not size and len(shapes) > 1:
-        raise InputError(
-            f"{name} has images of {len(shapes)} sizes; pass image_size, for example image_size=64"
-        )
-    channels = next(iter(shapes))[-1]
-    if size and shapes != {(size, size, channels)}:
-        images = _resize(images, size)
-    stack = np.stack(list(images)) if isinstance(images, list) else images
-    if stack.shape[-1] == 1:
-        stack = np.repeat(stack, 3, axis=-1)
-    return Split(np.ascontiguousarray(stack), labels.astype(np.int64))
+def _read(name: str, source: Source, data_dir: str | None) -> Raw:
+    """Read or find a set."""
+    where = None if data_dir is None else os.path.expanduser(data_dir)  # noqa: PTH111  keeps gs://
+    if source.read is not None:
+        return source.read(where)
+    from training.folder import PREFIX, read_folder
+
+    if name.startswith(("/", "~", ".")):
+        raise InputError(f"unknown dataset {name!r}; a folder of images is {PREFIX}{name}")
+    if name.startswith(PREFIX):
+        return read_folder(name)
+    from training.prepared import read_prepared
+
+    return read_prepared(name, where, MEMORY)
 
 
-def _resize(images: np.ndarray | list[np.ndarray], size: int) -> list[np.ndarray]:
-    """Resize images one by one, bilinearly, as a card's preprocessing does it for a file."""
-    import PIL.Image
-
-    resized = []
-    for image in images:
-        channels = image.shape[-1]
-        picture = PIL.Image.fromarray(image[..., 0] if channels == 1 else image)
-        small = picture.resize((size, size), PIL.Image.Resampling.BILINEAR)
-        resized.append(np.asarray(small, np.uint8).reshape(size, size, channels))
-    return resized
+def _statistics(
+    source: Source, view: Preprocessing, train: Split
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the known mean and standard deviation, or compute them; of a stream, of a part."""
+    if source.mean and source.std and view.size == (source.size, source.size):
+        return source.mean, source.std
+    if isinstance(train.images, Stream) and len(train) > _STATISTICS_IMAGES:
+        chance = np.random.default_rng(_SPLIT_SEED)
+        train = train.take(np.sort(chance.choice(len(train), _STATISTICS_IMAGES, replace=False)))
+    return channel_statistics(train.images)

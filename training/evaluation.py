@@ -1,13 +1,15 @@
 """Measuring a model on labelled images: accuracy with its interval, loss, confusion."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from training.data import Data, Split
+from training.streaming import Stream
 from zoo import xla
 from zoo.errors import InputError
 from zoo.preprocessing import Preprocessing
@@ -86,6 +88,10 @@ def evaluate(
             "evaluate: accepted are at least one image and batch_size 1; "
             f"received {len(split)} and {batch_size}"
         )
+    if split.labels.min() < 0:
+        raise InputError(
+            f"evaluate: accepted are labels of 0 or more; received {split.labels.min()}"
+        )
     logits = _logits(model, split.images, preprocessing, min(batch_size, len(split)))
     classes = logits.shape[-1]
     if (labels is not None and len(labels) != classes) or split.labels.max() >= classes:
@@ -120,18 +126,27 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
 
 
 def _logits(
-    model: Any, images: np.ndarray, preprocessing: Preprocessing, batch_size: int
+    model: Any, images: np.ndarray | Stream, preprocessing: Preprocessing, batch_size: int
 ) -> np.ndarray:
     """Compute the logits of all images, in float64."""
     is_model = hasattr(model, "predict_on_batch")
     predict: Callable[[np.ndarray], Any] = xla.predictor(model) if is_model else model
     parts = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
+    for batch in _batches(images, batch_size):
         missing = batch_size - len(batch)
         filled = np.concatenate([batch, images[:missing]]) if missing else batch
         parts.append(np.asarray(predict(preprocessing(filled)), np.float64)[: len(batch)])
     return np.concatenate(parts)
+
+
+def _batches(images: np.ndarray | Stream, batch_size: int) -> Iterator[np.ndarray]:
+    """Cut images into batches; the next one is read while the model computes."""
+    with ThreadPoolExecutor(1) as ahead:
+        following = ahead.submit(images.__getitem__, slice(0, batch_size))
+        for start in range(batch_size, len(images) + batch_size, batch_size):
+            batch = following.result()
+            following = ahead.submit(images.__getitem__, slice(start, start + batch_size))
+            yield batch
 
 
 def _measure(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Metrics:

@@ -1,5 +1,7 @@
-"""Sets of tensorflow-datasets, read whole into memory from where they lie prepared."""
+"""Sets of tensorflow-datasets, read from where they lie prepared: whole, or as they are stored."""
 
+import math
+import os
 import socket
 import urllib.parse
 import urllib.request
@@ -10,18 +12,21 @@ import numpy as np
 from zoo.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from training.data import Raw
+    from training.data import Images, Raw
+    from training.tfrecords import Records
 
 
-def read_prepared(name: str, data_dir: str | None) -> "Raw":
+def read_prepared(name: str, data_dir: str | None, memory: int) -> "Raw":
     """Read a set, after downloading and preparing it where it is not there yet.
 
     Args:
         name: Its name, for example ``cifar10``, also ``cifar10:3.0.2`` or ``cmaterdb/bangla``.
         data_dir: Where prepared sets lie; None for tensorflow-datasets' own default.
+        memory: How many bytes a split may take that is read at once.
 
     Returns:
-        Its train split and its test split, or the validation split where it has no test.
+        Its train split and its test split, or the validation split where it has no test or no
+        labels in it.
 
     Raises:
         InputError: As in `training.load_data`.
@@ -41,13 +46,20 @@ def read_prepared(name: str, data_dir: str | None) -> "Raw":
     splits = builder.info.splits
     if "train" not in splits:
         raise InputError(f"{name} has no train split; received {', '.join(splits)}")
-    measured = next((split for split in ("test", "validation") if split in splits), None)
     notes = [f"tensorflow-datasets' {builder.info.full_name}"]
-    if measured == "validation":
-        notes.append("it has no labelled test split; its validation split was taken as test")
+    test = None
+    for split in (split for split in ("test", "validation") if split in splits):
+        images, labels = _read(builder, split, memory)
+        # Where the labels are secret, as of a competition, they are all -1.
+        if len(labels) and labels.max() < 0:
+            continue
+        test = images, labels
+        if split == "validation":
+            notes.append("it has no labelled test split; its validation split was taken as test")
+        break
     return Raw(
-        train=_read(builder, "train"),
-        test=None if measured is None else _read(builder, measured),
+        train=_read(builder, "train", memory),
+        test=test,
         labels=tuple(features["label"].names),
         notes=tuple(notes),
     )
@@ -113,30 +125,67 @@ def _resolves(host: str) -> bool:
     return True
 
 
-def _read(builder: Any, split: str) -> tuple[np.ndarray | list[np.ndarray], np.ndarray]:
-    """Read one split: an array where all images have one size, else a list."""
+def _read(builder: Any, split: str, memory: int) -> "tuple[Images, np.ndarray]":
+    """Read one split: an array where all images have one size and fit in, else records."""
     import tensorflow_datasets as tfds
 
     only = {"image": True, "label": True}
     decoders = tfds.decode.PartialDecoding(only)
     shape = builder.info.features["image"].shape
-    if None not in shape:
+    count = builder.info.splits[split].num_examples
+    if None not in shape and count * math.prod(shape) <= memory:
         whole = builder.as_dataset(split=split, decoders=decoders, batch_size=-1)
         arrays = tfds.as_numpy(whole)
         return _bytes(builder, arrays["image"]), arrays["label"]
+    records = _records(builder, split)
+    if records is not None:
+        return records, records.labels
+    stored = builder.info.splits[split].num_bytes
+    if stored > memory:
+        raise InputError(
+            f"{builder.info.name} has {stored:,} bytes in its {split} split, which is too much to "
+            f"be read at once; accepted are {memory:,} bytes, or a set that lies on a local disk "
+            f"in TFRecord or ArrayRecord files; received {builder.data_dir}"
+        )
     rows = list(tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders)))
     images = [_bytes(builder, row["image"]) for row in rows]
     return images, np.asarray([row["label"] for row in rows])
 
 
+def _records(builder: Any, split: str) -> "Records | None":
+    """Find the images of a split where they are stored; None where that is not possible."""
+    import tensorflow_datasets as tfds
+
+    from training.tfrecords import ArrayRecords, TFRecords
+
+    info, feature = builder.info, builder.info.features["image"]
+    _check_kind(info.name, feature.np_dtype, feature.shape[-1])
+    found, varied, grey = info.splits[split], None in feature.shape, feature.shape[-1] == 1
+    called = f"{info.name}, {split} split"
+    stored = info.file_format
+    if stored is tfds.core.FileFormat.ARRAY_RECORD:
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        source = builder.as_data_source(split, deserialize_method=raw)
+        return ArrayRecords(called, source, varied=varied, grey=grey)
+    paths = [os.fspath(path) for path in found.filepaths]
+    if stored is not tfds.core.FileFormat.TFRECORD or any("://" in path for path in paths):
+        return None
+    return TFRecords(called, paths, found.shard_lengths, varied=varied, grey=grey)
+
+
 def _bytes(builder: Any, images: np.ndarray) -> np.ndarray:
     """Make sure that images have 8 bits and 1 or 3 channels."""
-    if images.dtype != np.uint8 or images.shape[-1] not in (1, 3):
-        raise InputError(
-            f"{builder.info.name}: accepted are images of 8 bits with 1 or 3 channels; received "
-            f"{images.dtype} with {images.shape[-1]}"
-        )
+    _check_kind(builder.info.name, images.dtype, images.shape[-1])
     return images
+
+
+def _check_kind(name: str, dtype: Any, channels: int) -> None:
+    """Refuse images that have not 8 bits, or not 1 or 3 channels."""
+    if dtype != np.uint8 or channels not in (1, 3):
+        raise InputError(
+            f"{name}: accepted are images of 8 bits with 1 or 3 channels; received {dtype} with "
+            f"{channels}"
+        )
 
 
 def _first_line(error: BaseException) -> str:

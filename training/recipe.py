@@ -46,7 +46,9 @@ class Recipe(Settings):
     Args:
         name: ``arch.tag``, for example ``resnet20.digits``.
         arch: A name from `zoo.list_models`.
-        dataset: ``digits``, or the name of a tensorflow-datasets set of labelled images.
+        dataset: ``digits``, the name of a tensorflow-datasets set of labelled images, or
+            ``folder:PATH``, a folder of images by class.
+        skip_corrupt: Whether images that cannot be read are left out instead of refused.
         image_size: Height and width in pixels that images are brought to; 0 for the set's own.
         norm: The normalization; see `zoo.Norm`. A kind alone, such as ``group``, is accepted.
         width: The factor on the number of channels, in (0, 16].
@@ -104,7 +106,8 @@ class Recipe(Settings):
 
     name: Annotated[str, pydantic.Field(pattern=r"^[\w-]+\.[\w.-]+$")]
     arch: str
-    dataset: Annotated[str, pydantic.Field(pattern=r"^[\w./:-]+$")]
+    dataset: Annotated[str, pydantic.Field(pattern=r"^([\w./:-]+|folder:[^\x00-\x1f]+)$")]
+    skip_corrupt: Flag = False
     image_size: Pixels = 0
     norm: Norm = Norm()
     width: Annotated[Number, pydantic.Field(gt=0, le=16)] = 1.0

@@ -312,7 +312,10 @@ def _train(
 ) -> Result:
     """Load the data and train, in a folder that was looked into."""
     shown = default() if progress is None else progress
-    data = load_data(recipe.dataset, data_dir, image_size=recipe.image_size)
+    shown.note(f"reading {recipe.dataset}")
+    data = load_data(
+        recipe.dataset, data_dir, image_size=recipe.image_size, skip_corrupt=recipe.skip_corrupt
+    )
     if not repeatable:
         shown.note("TensorFlow was in use before: another run may differ in its last bits")
     run = _Run(recipe, data, folder)

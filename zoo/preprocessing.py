@@ -3,7 +3,9 @@
 import os
 import struct
 import warnings
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 import pydantic
@@ -15,8 +17,14 @@ from zoo.settings import Number, Settings, Whole
 Side = Annotated[Whole, pydantic.Field(ge=1, le=16_384)]
 Factor = Annotated[Number, pydantic.Field(ge=1e-9, le=1e9)]
 Shift = Annotated[Number, pydantic.Field(ge=-1e9, le=1e9)]
+Part = Annotated[Number, pydantic.Field(ge=0, le=1)]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+# An image's file: its path, or what was opened or read of it already.
+File = str | os.PathLike[str] | BinaryIO
+
+# The EXIF tag, and those of its values with which height and width change places.
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
 
 class Preprocessing(Settings):
@@ -31,9 +39,16 @@ class Preprocessing(Settings):
         mean: What is subtracted from each channel after scaling, -1e9 to 1e9.
         std: What each channel is divided by at the end, 1e-9 to 1e9.
         interpolation: How an image of another size is resized.
+        crop: The part that is kept of an image of another size, 0 to 1: the largest rectangle of
+            the model's shape in its centre, each side times this. 0.875 is the papers' shorter
+            side of 256 with a crop of 224. With 0 the whole image is kept, and its shape is not.
 
     Raises:
         InputError: A value is out of its range, or mean and std are not one per channel.
+
+    Reference:
+        Krizhevsky et al. 2012, section 2 (shorter side and centre crop),
+        https://papers.nips.cc/paper/2012/hash/c399862d3b9d6b76c8436e924a68c45b-Abstract.html
     """
 
     size: tuple[Side, Side]
@@ -42,6 +57,7 @@ class Preprocessing(Settings):
     mean: tuple[Shift, ...] = (0.0, 0.0, 0.0)
     std: tuple[Factor, ...] = (1.0, 1.0, 1.0)
     interpolation: Interpolation = "bilinear"
+    crop: Part = 0.0
 
     @pydantic.model_validator(mode="after")
     def _one_per_channel(self) -> "Preprocessing":
@@ -90,30 +106,34 @@ class Preprocessing(Settings):
                 knows (32-bit integers, floating point).
         """
         import PIL.Image
+
+        with warnings.catch_warnings():
+            # Of a large image; one that is too large is an error of its own.
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            return self.decode(path)
+
+    def decode(self, file: File, name: str = "") -> np.ndarray:
+        """Read one image as `read` does it, in any thread.
+
+        Pillow's warning of a large image is shown: to hide it for a while, as `read` does, is for
+        all threads at once.
+
+        Args:
+            file: The file's path, or a binary file.
+            name: What errors call it; empty for the file itself.
+
+        Returns:
+            As `read`.
+
+        Raises:
+            InputError: As `read`.
+        """
+        import PIL.Image
         import PIL.ImageOps
 
-        try:
-            with warnings.catch_warnings():
-                # Of a large image; one that is too large is an error of its own.
-                warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-                with PIL.Image.open(path) as image:
-                    image.load()
-                    return self.resize(PIL.ImageOps.exif_transpose(image))
-        except FileNotFoundError as error:
-            raise InputError(f"there is no file {path}") from error
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        # What Pillow's many decoders raise for damaged files.
-        except (
-            OSError,
-            EOFError,
-            SyntaxError,
-            ValueError,
-            IndexError,
-            struct.error,
-            PIL.Image.DecompressionBombError,
-        ) as error:
-            raise InputError(f"{path} is not an image that can be read: {error}") from error
+        with _reading(file, name), PIL.Image.open(file) as image:
+            image.load()
+            return self.resize(PIL.ImageOps.exif_transpose(image))
 
     def resize(self, image: Any) -> np.ndarray:
         """Bring a Pillow image to the model's size and channels; see `read`."""
@@ -122,8 +142,65 @@ class Preprocessing(Settings):
         height, width = self.size
         method = PIL.Image.Resampling[self.interpolation.upper()]
         image = _opaque(_eight_bits(image)).convert("RGB" if self.channels == 3 else "L")
-        pixels = np.asarray(image.resize((width, height), method), dtype=np.uint8)
+        box = self._box(*image.size) if self.crop and image.size != (width, height) else None
+        pixels = np.asarray(image.resize((width, height), method, box), dtype=np.uint8)
         return pixels.reshape(height, width, self.channels)
+
+    def _box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Find the part of an image that is kept: left, top, right and bottom, in its pixels."""
+        scale = self.crop * min(width / self.size[1], height / self.size[0])
+        # Rounding must not carry an edge out of the image.
+        left = max(0.0, (width - scale * self.size[1]) / 2)
+        top = max(0.0, (height - scale * self.size[0]) / 2)
+        return left, top, width - left, height - top
+
+
+def image_size(file: File, name: str = "") -> tuple[int, int]:
+    """Read the size of an image from its header alone, turned as its EXIF orientation says.
+
+    Args:
+        file: The file's path, or a binary file.
+        name: What errors call it; empty for the file itself.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        InputError: As `Preprocessing.read`.
+    """
+    import PIL.Image
+
+    with _reading(file, name), PIL.Image.open(file) as image:
+        width, height = image.size
+        lying = image.getexif().get(_ORIENTATION) in _LYING
+        return (width, height) if lying else (height, width)
+
+
+@contextmanager
+def _reading(file: File, name: str) -> Iterator[None]:
+    """Tell what Pillow raises for a file in one line."""
+    import PIL.Image
+
+    called = name or file
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {called}") from error
+    except InputError as error:
+        raise InputError(f"{called}: {error}") from error
+    # What Pillow's many decoders raise for damaged files.
+    except (
+        OSError,
+        EOFError,
+        SyntaxError,
+        ValueError,
+        IndexError,
+        struct.error,
+        PIL.Image.DecompressionBombError,
+    ) as error:
+        # Pillow names a binary file by its place in memory.
+        told = str(error).replace(repr(file), name) if name else str(error)
+        raise InputError(f"{called} is not an image that can be read: {told}") from error
 
 
 def _eight_bits(image: Any) -> Any:

@@ -1,3 +1,5 @@
+import types
+
 import numpy as np
 import pytest
 
@@ -77,7 +79,7 @@ def test_a_new_set_is_one_entry(new_set, images):
 def test_images_of_several_sizes_need_one(new_set, images):
     several = [*images[:8], *images[8:, :4, :4]]
     new_set((several, np.arange(16) % 2))
-    with pytest.raises(InputError, match=r"mine has images of 2 sizes; pass image_size"):
+    with pytest.raises(InputError, match=r"mine has images of several sizes, such as 4x4 and 6x5"):
         training.load_data("mine")
     data = training.load_data("mine", image_size=8)
     assert data.train.images.shape[1:] == data.test.images.shape[1:] == (8, 8, 3)
@@ -88,6 +90,7 @@ def test_images_of_several_sizes_need_one(new_set, images):
     ("name", "words"),
     [
         ("cifar11", ["unknown dataset", "'cifar11'", "cifar10"]),
+        ("./pictures", ["unknown dataset './pictures'", "is folder:./pictures"]),
         ("glue", ["not a set of labelled images", "sentence"]),
         ("cifar10:9.9.9", ["cifar10:9.9.9", "9.9.9"]),
     ],
@@ -107,6 +110,82 @@ def test_a_set_that_is_nowhere_says_what_to_pass(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"cifar10 is not prepared in .*pass --data-dir.*cifar10/"):
         training.load_data("cifar10", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "words"),
+    [
+        (lambda x, y: (x[:0], y[:0]), None, "no images in its train split"),
+        (lambda x, y: (x, y), lambda x, y: (x[:0], y[:0]), "no images in its test split"),
+        (lambda x, y: (x, y - 1), None, r"labels from 0 to 1.*received -1 to 0 in the train"),
+        (lambda x, y: (x, y + 1), None, "received 1 to 2 in the train split"),
+        (lambda x, y: (x, y), lambda x, y: (x, y * 5), "received 0 to 5 in the test split"),
+        (lambda x, y: (x, y[:9]), None, r"for each of 16 train images; received int64.*\(9,\)"),
+        (lambda x, y: (x, y / 2), None, "received float64"),
+        (lambda x, y: (x, None), None, r"received object of shape \(\)"),
+        (lambda x, y: (x[..., :2], y), None, r"or 3\); received uint8 of shape \(6, 5, 2\)"),
+        (lambda x, y: (x / 255, y), None, "received float64 of shape"),
+        (lambda x, y: (x[..., 0], y), None, r"of shape \(6, 5\) in the train split"),
+        (lambda x, y: ([*x[:15], x[0, 0]], y), None, r"of shape \(5, 3\) in the train split"),
+        (lambda x, y: (x[:2], y[:2]), None, "no images for its test split"),
+    ],
+)
+def test_what_is_no_labelled_set_is_told(new_set, images, train, test, words):
+    labels = np.arange(16) % 2
+    new_set(train(images, labels), test and test(images, labels))
+    with pytest.raises(InputError, match=words) as caught:
+        training.load_data("mine")
+    assert "\n" not in str(caught.value)
+
+
+def test_known_sets_have_statistics_of_every_channel():
+    assert {"cifar100", "imagenet2012", "mnist", "svhn_cropped"} <= set(training.list_datasets())
+    for source in data_module.SOURCES.values():
+        assert source.size > 0
+        assert (source.mean is None) == (source.std is None)
+        assert source.mean is None or len(source.mean) == len(source.std) == 3
+    imagenet = data_module.SOURCES["imagenet2012"]
+    assert (imagenet.mean, imagenet.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes"),
+    [("mnist", (28, 28, 3), 10), ("cifar100", (32, 32, 3), 100), ("svhn_cropped", (32, 32, 3), 10)],
+)
+def test_known_sets_are_read_by_their_names(name, shape, classes, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    real = tfds.builder(name)
+    features = {key: real.info.features[key] for key in ("image", "label")}
+    side, _, channels = features["image"].shape
+
+    class Prepared:
+        """A builder that has random images and no files."""
+
+        info = types.SimpleNamespace(
+            name=name,
+            full_name=f"{name}/0",
+            features=features,
+            splits={
+                split: types.SimpleNamespace(num_examples=2 * classes)
+                for split in ("train", "test")
+            },
+        )
+
+        def is_prepared(self):
+            return True
+
+        def as_dataset(self, split, decoders, batch_size):
+            chance = np.random.default_rng(len(split))
+            images = chance.integers(0, 256, (2 * classes, side, side, channels), dtype=np.uint8)
+            return {"image": images, "label": np.arange(2 * classes) % classes}
+
+    monkeypatch.setattr("training.prepared._builder", lambda name, data_dir: Prepared())
+    monkeypatch.setattr(tfds, "as_numpy", lambda arrays: arrays)
+    data = training.load_data(name)
+    assert data.train.images.shape == (2 * classes, *shape)
+    assert len(data.labels) == classes
+    mean = data_module.SOURCES[name].mean
+    assert data.preprocessing.mean == (mean or channel_statistics(data.train.images)[0])
 
 
 @pytest.mark.slow

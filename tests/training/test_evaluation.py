@@ -60,6 +60,9 @@ def test_what_cannot_be_measured_is_told(digits):
         training.evaluate(ten_logits, split)
     with pytest.raises(InputError, match="at least one image"):
         training.evaluate(ten_logits, split.take([]), preprocessing=digits.preprocessing)
+    negative = training.Split(split.images, np.asarray([0, -1, 1]))
+    with pytest.raises(InputError, match=r"labels of 0 or more; received -1"):
+        training.evaluate(ten_logits, negative, preprocessing=digits.preprocessing)
     with pytest.raises(InputError, match=r"7 logits and the data 10 classes"):
         training.evaluate(lambda batch: np.zeros((len(batch), 7)), digits)
     with pytest.raises(InputError, match=r"image 0 are not finite"):

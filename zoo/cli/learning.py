@@ -27,9 +27,9 @@ def test_split(
     """Load a test split as a model takes it, and its labels; `labels` are the model's own."""
     import training
 
-    data = training.load_data(name, data_dir, image_size=preprocessing.size[0])
+    data = training.load_data(name, data_dir, preprocessing=preprocessing)
     data.check_labels(labels)
-    return preprocessing(data.test.images), data.test.labels
+    return preprocessing(data.test.images[:]), data.test.labels
 
 
 def open_classifier(file: str) -> "Classifier":
@@ -114,9 +114,16 @@ def evaluate(
     *,
     data: Annotated[
         str,
-        typer.Option(metavar="NAME", help="The data set: digits, cifar10, ...", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="The data set: digits, cifar10, folder:PATH, ...",
+            show_default=False,
+        ),
     ],
     data_dir: DataDir = None,
+    skip_corrupt: Annotated[
+        bool, typer.Option("--skip-corrupt", help="Leave out images that cannot be read.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure the accuracy of a model on the test split of a data set."""
@@ -124,21 +131,20 @@ def evaluate(
 
     model = open_classifier(file)
     load_keras()  # reading the data may load TensorFlow, which speaks at its start
-    preprocessing = model.known_preprocessing
-    metrics = training.evaluate(
-        model.logits,
-        training.load_data(data, data_dir, image_size=preprocessing.size[0]),
-        preprocessing=preprocessing,
-        labels=model.labels or None,
+    loaded = training.load_data(
+        data, data_dir, skip_corrupt=skip_corrupt, preprocessing=model.known_preprocessing
     )
+    metrics = training.evaluate(model.logits, loaded, labels=model.labels or None)
     facts = [
         ("model", model.name),
         ("accuracy", _accuracy(metrics.accuracy, metrics.interval)),
         ("images", f"{metrics.count:,}"),
         ("loss", f"{metrics.loss:.4f}"),
         *((f"  {name}", _percent(share)) for name, share in metrics.per_class.items()),
+        *(("note", note) for note in loaded.notes),
     ]
-    finish(metrics.to_dict(), lambda console: console.print(rows(facts)), as_json=as_json)
+    document = {**metrics.to_dict(), "notes": list(loaded.notes)}
+    finish(document, lambda console: console.print(rows(facts)), as_json=as_json)
 
 
 def _interval(metrics: Mapping[str, float]) -> tuple[float, float]:
