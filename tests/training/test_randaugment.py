@@ -30,7 +30,7 @@ def test_the_operations_are_those_of_the_paper():
     }
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in WITHOUT])
+@pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - WITHOUT))
 @pytest.mark.parametrize("level", [0.0, -0.0])
 def test_magnitude_0_leaves_the_image_as_it_is(noise, name, level):
     np.testing.assert_array_equal(apply(name, noise, level), noise)
@@ -41,15 +41,18 @@ def test_what_has_no_magnitude_is_the_same_at_any(noise, name):
     np.testing.assert_array_equal(apply(name, noise, 0.0), apply(name, noise, -1.0))
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in WITHOUT | {"Identity"}])
+@pytest.mark.parametrize(
+    "name", [name for name in OPERATIONS if name not in WITHOUT | {"Identity"}]
+)
 @pytest.mark.parametrize("level", [1.0, -1.0])
 def test_the_highest_magnitude_changes_the_image(noise, name, level):
     assert (apply(name, noise, level) != noise).mean() > 0.3
 
 
 def test_auto_contrast_spreads_each_channel():
-    image = np.array([[[50] * 3, [75] * 3, [100] * 3]], np.uint8)
-    assert apply("AutoContrast", image, 0.0)[0, :, 0].tolist() == [0, 127, 255]
+    image = np.array([[[50, 0, 7], [60, 0, 7], [101, 255, 7]]], np.uint8)
+    expected = [[0, 0, 7], [50, 0, 7], [255, 255, 7]]
+    assert apply("AutoContrast", image, 0.0)[0].tolist() == expected
 
 
 def test_equalize_makes_all_values_as_frequent():
@@ -97,13 +100,12 @@ def test_translations_move_by_a_share_of_the_side(name, axis):
     shape = [4, 4, 3]
     shape[axis] = 331
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    forward, backward = (
-        np.moveaxis(apply(name, image, level), axis, 0) for level in (1.0, -1.0)
-    )
+    forward, backward = (np.moveaxis(apply(name, image, level), axis, 0) for level in (1.0, -1.0))
     image = np.moveaxis(image, axis, 0)
-    np.testing.assert_array_equal(forward[:181], image[150:])
+    # 331 * (150 / 331) may miss 150 by its last bit, and Pillow cuts off what is behind the point.
+    np.testing.assert_allclose(forward[:181], image[150:].astype(int), rtol=0, atol=1)
     assert (forward[181:] == 128).all()
-    np.testing.assert_array_equal(backward[150:], image[:181])
+    np.testing.assert_allclose(backward[150:], image[:181].astype(int), rtol=0, atol=1)
     assert (backward[:150] == 128).all()
 
 
@@ -115,8 +117,8 @@ def test_shears_move_each_row_by_its_distance(name, axis):
     positions, rows = np.mgrid[:60, :60]
     source = positions + 0.3 * (rows + 0.5)
     inside = source < 59
-    # Values rise by 4 a pixel, and are rounded.
-    assert np.abs(sheared - 4 * source)[inside].max() <= 1
+    # Values rise by 4 a pixel; Pillow cuts off what is behind the point.
+    assert np.abs(sheared - 4 * source)[inside].max() < 1.001
     assert (sheared[source > 60] == 128).all()
 
 
