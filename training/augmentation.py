@@ -164,8 +164,8 @@ def cutout(images: np.ndarray, side: int, chance: np.random.Generator) -> np.nda
         DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552, section 3.
     """
     count, height, width, _ = images.shape
-    rows = _inside(chance.integers(0, height, size=count), side, height)
-    columns = _inside(chance.integers(0, width, size=count), side, width)
+    rows = _inside(chance.integers(0, height, size=(count,)), side, height)
+    columns = _inside(chance.integers(0, width, size=(count,)), side, width)
     cut = images.copy()
     cut[rows[:, :, None] & columns[:, None, :]] = 0
     return cut

@@ -1,18 +1,21 @@
 """Compare how fast batches are made, with each augmentation, with how fast a model learns them.
 
-    python -m tests.bench.loader [--models NAME,...] [--out FILE]
+    python -m tests.bench.loader [--out FILE]
 
 The images have the shape of CIFAR-10's, the model is ResNet-20 in the precision that `zoo train`
-chooses. Short runs of the loader alone and of the training alone take turns, so that what slows
-the machine down slows both.
+chooses. Short runs of the training alone and of the loader alone, with each augmentation, take
+turns in one process, so that what slows the machine down slows all. Run it on a machine that does
+nothing else: a training uses all cores and loses more to other programs than the loader's thread.
 """
 
+import argparse
 import functools
 import importlib.metadata
 import itertools
 import os
 import statistics
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ from training.precision import jit_compile, resolve
 from zoo.preprocessing import Preprocessing
 
 from .precision import BATCH, quartiles, rate, training_step
-from .records import fill
+from .records import RESULTS, Results, alone
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -46,23 +49,30 @@ IMAGES = 10_000
 ROUNDS = 5
 
 
-def measure(name: str) -> dict[str, Any]:
-    """Take turns of the loader and the training."""
+def measure() -> dict[str, dict[str, Any]]:
+    """Take turns of the training and of each loader."""
     precision = resolve("auto")
     learn = training_step(precision, jit_compile(precision))
-    make = functools.partial(next, _batches(AUGMENTATIONS[name]))
-    for step in (learn, make):
+    loaders = {
+        name: functools.partial(next, _batches(AUGMENTATIONS[name])) for name in AUGMENTATIONS
+    }
+    for step in (learn, *loaders.values()):
         step(), step()  # the first one compiles
     load = os.getloadavg()[0]
-    rounds = [(rate(make), rate(learn)) for _ in range(ROUNDS)]
+    rounds = [
+        (rate(learn), {name: rate(make) for name, make in loaders.items()}) for _ in range(ROUNDS)
+    ]
     return {
-        "loader": statistics.median(made for made, _ in rounds),
-        "training": statistics.median(learned for _, learned in rounds),
-        **quartiles([made / learned for made, learned in rounds]),
-        "rounds": ROUNDS,
-        "precision": precision,
-        "pillow": importlib.metadata.version("pillow"),
-        "load": load,
+        name: {
+            "loader": statistics.median(made[name] for _, made in rounds),
+            "training": statistics.median(learned for learned, _ in rounds),
+            **quartiles([made[name] / learned for learned, made in rounds]),
+            "rounds": ROUNDS,
+            "precision": precision,
+            "pillow": importlib.metadata.version("pillow"),
+            "load": load,
+        }
+        for name in AUGMENTATIONS
     }
 
 
@@ -77,5 +87,16 @@ def _batches(settings: dict[str, Any]) -> Iterator[Any]:
         yield from batches(split, recipe, preprocessing, classes=10, epoch=epoch)
 
 
+def main() -> None:
+    """Measure, if the file does not exist."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=RESULTS / "loader.json")
+    results = Results(parser.parse_args().out)
+    if not results.rows:
+        for name, row in alone(measure).items():
+            results.add(name, row)
+            print(name, row, flush=True)
+
+
 if __name__ == "__main__":
-    fill("loader", __doc__, tuple(AUGMENTATIONS), measure)
+    main()
