@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from training import augmentation
+from training.augmentation import augment
 from training.data import Split
 from training.recipe import Recipe
 from zoo.errors import InputError
@@ -35,6 +35,30 @@ def steps_per_epoch(recipe: Recipe, images: int) -> int:
     return images // recipe.batch_size
 
 
+def check_augmentation(recipe: Recipe, split: Split) -> None:
+    """Refuse augmentation that images of this size, or batches of this size, cannot have.
+
+    Args:
+        recipe: The recipe.
+        split: The training images.
+
+    Raises:
+        InputError: A cutout is larger than the images, or there is nothing to mix with.
+    """
+    side = min(split.images.shape[1:3])
+    settings = recipe.augmentation
+    if settings.cutout > side:
+        raise InputError(
+            f"augmentation.cutout: accepted is at most the side of the images, {side}; "
+            f"received {settings.cutout}"
+        )
+    if (settings.mixup or settings.cutmix) and recipe.batch_size == 1:
+        raise InputError(
+            "augmentation.mixup and augmentation.cutmix mix the images of a batch: accepted is a "
+            "batch_size of at least 2; received 1"
+        )
+
+
 def batches(
     split: Split,
     recipe: Recipe,
@@ -57,21 +81,16 @@ def batches(
         first: The first step to make.
 
     Yields:
-        Images, float32, (batch, height, width, channels), and one-hot labels, float32,
-        (batch, classes).
+        Images, float32, (batch, height, width, channels), and labels, float32, (batch, classes):
+        one-hot, or of two classes where images are mixed.
     """
     order = _chance(recipe.seed, epoch, _ORDER).permutation(len(split))
     for step in range(first, steps_per_epoch(recipe, len(split))):
         chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
         chance = _chance(recipe.seed, epoch, _VARIATION, step)
-        images = split.images[chosen]
-        if recipe.augmentation.pad_crop:
-            images = augmentation.pad_crop(images, recipe.augmentation.pad_crop, chance)
-        if recipe.augmentation.flip:
-            images = augmentation.flip(images, chance)
         labels = np.zeros((len(chosen), classes), np.float32)
         labels[np.arange(len(chosen)), split.labels[chosen]] = 1
-        yield preprocessing(images), labels
+        yield augment(split.images[chosen], labels, recipe.augmentation, preprocessing, chance)
 
 
 def _chance(seed: int, epoch: int, *use: int) -> np.random.Generator:

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from training.batches import batches, steps_per_epoch
+from training.batches import batches, check_augmentation, steps_per_epoch
 from training.checkpoint import State
 from training.data import Data, Split
 from training.errors import DivergenceError
 from training.evaluation import evaluate
+from training.prefetch import prefetched
 from training.progress import Progress
 from training.recipe import Recipe
 
@@ -51,6 +52,7 @@ class Loop:
     def __post_init__(self) -> None:
         self._epoch_began = (self.state.timed_images, self.state.timed_seconds)
         self.steps_per_epoch = steps_per_epoch(self.recipe, len(self.train))
+        check_augmentation(self.recipe, self.train)
         self._first = True
 
     @property
@@ -70,7 +72,8 @@ class Loop:
         with _asked_to_stop() as asked:
             while self.state.step < self.steps:
                 epoch, first = divmod(self.state.step, self.steps_per_epoch)
-                for images, labels in batches(
+                for images, labels in prefetched(
+                    batches,
                     self.train,
                     self.recipe,
                     self.data.preprocessing,

@@ -25,19 +25,52 @@ Share = Annotated[Number, pydantic.Field(ge=0, lt=1)]
 
 
 class Augmentation(Settings):
-    """How training images are varied, anew in each epoch.
+    """How training images are varied, anew in each epoch, in the order of these keys.
+
+    Cutout, mixup and cutmix work on preprocessed images, the others before.
 
     Args:
         pad_crop: How many zero pixels are put on each side before a crop of the image's own size
             is taken at random; 0 to 1024, 0 for none.
+        random_resized_crop: The smallest share of the area that a random crop has, which is then
+            brought to the image's size; in [0, 1), 0 for none. Not with ``pad_crop``.
         flip: Whether every second image, at random, is mirrored left to right.
+        rand_augment: How many random operations each image gets ("RandAugment"), 0 to 14, 0 for
+            none.
+        rand_augment_magnitude: How strong they are, 0 to 30.
+        cutout: The side in pixels of a square that is set to the data's mean colour at a random
+            place, over the border too; 0 to the side of the images, 0 for none.
+        mixup: The alpha of the Beta distribution of the shares by which each batch is averaged
+            with itself in another order; 0.001 to 100, 0 for none.
+        cutmix: The alpha of the Beta distribution of the share of the area that images get from
+            others of their batch; 0.001 to 100, 0 for none. With ``mixup`` too each batch gets one
+            of the two, each as likely.
 
     Raises:
-        InputError: A value is out of its range.
+        InputError: A value is out of its range, or two do not go together.
     """
 
     pad_crop: Pixels = 0
+    random_resized_crop: Share = 0.0
     flip: Flag = False
+    rand_augment: Annotated[Whole, pydantic.Field(ge=0, le=14)] = 0
+    rand_augment_magnitude: Annotated[Whole, pydantic.Field(ge=0, le=30)] = 9
+    cutout: Pixels = 0
+    mixup: Annotated[Number, pydantic.Field(ge=0, le=100)] = 0.0
+    cutmix: Annotated[Number, pydantic.Field(ge=0, le=100)] = 0.0
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> "Augmentation":
+        if self.pad_crop and self.random_resized_crop:
+            raise ValueError(
+                "random_resized_crop: accepted is 0 with pad_crop, since both crop; "
+                f"received {self.random_resized_crop} with pad_crop {self.pad_crop}"
+            )
+        for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+            # Still smaller ones mix nothing, and their Beta distribution underflows.
+            if 0 < alpha < 0.001:
+                raise ValueError(f"{name}: accepted are 0 and 0.001 to 100; received {alpha}")
+        return self
 
 
 class Recipe(Settings):

@@ -36,7 +36,7 @@ RUN_SECONDS = 2.0
 
 def measure() -> dict[str, dict[str, Any]]:
     """Take turns over all variants; each round gives one rate for each."""
-    steps = {name: _step(*variant) for name, variant in VARIANTS.items()}
+    steps = {name: training_step(*variant) for name, variant in VARIANTS.items()}
     for step in steps.values():
         step(), step()  # the first one compiles
     load = os.getloadavg()[0]
@@ -47,7 +47,7 @@ def measure() -> dict[str, dict[str, Any]]:
     return {
         name: {
             "images_per_second": statistics.median(one[name] for one in rounds),
-            **_quartiles([one[name] / one[BASE] for one in rounds]),
+            **quartiles([one[name] / one[BASE] for one in rounds]),
             "chosen": VARIANTS[name][1] is xla.is_needed(VARIANTS[name][0].removeprefix("mixed_")),
             "rounds": ROUNDS,
             "load": load,
@@ -56,7 +56,7 @@ def measure() -> dict[str, dict[str, Any]]:
     }
 
 
-def _step(precision: str, jit: bool) -> Any:
+def training_step(precision: str, jit: bool | str) -> Any:
     """Make a training step of ResNet-20 for CIFAR-10."""
     with policy(precision):
         model = zoo.create_model("resnet20")
@@ -77,7 +77,8 @@ def rate(step: Any) -> float:
     return count * BATCH / (time.perf_counter() - start)
 
 
-def _quartiles(ratios: list[float]) -> dict[str, float]:
+def quartiles(ratios: list[float]) -> dict[str, float]:
+    """Name the median of some ratios, and between which two the middle half of them lies."""
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     return {"ratio": float(middle), "ratio_low": float(low), "ratio_high": float(high)}
 

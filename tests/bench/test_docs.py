@@ -5,7 +5,7 @@ import pytest
 
 from export.folding import Entry
 
-from . import applications, latency, onnx_nodes, precision, scaling, write_docs
+from . import applications, latency, loader, onnx_nodes, precision, scaling, write_docs
 from .models import APPLICATIONS
 
 # Those of keras.applications without BatchNorm.
@@ -45,6 +45,7 @@ def test_all_of_keras_applications_is_listed():
         ("onnx_nodes", onnx_nodes.MODELS),
         ("latency", latency.MODELS),
         ("precision", precision.VARIANTS),
+        ("loader", loader.AUGMENTATIONS),
         ("scaling", [f"{order}, {n} times" for order in scaling.ORDERS for n in scaling.BLOCKS]),
     ],
 )
@@ -67,6 +68,11 @@ def test_times_and_memory_are_within_what_is_promised():
     rows = write_docs.stored("applications")["rows"]
     assert rows["ResNet50"]["fold_seconds"] < 2
     assert rows["EfficientNetB7"]["fold_seconds"] < 15
+
+
+def test_the_loader_is_at_least_twice_as_fast_as_the_training():
+    rows = write_docs.stored("loader")["rows"]
+    assert [name for name, row in rows.items() if row["ratio_low"] < 2] == []
 
 
 def test_one_application_folds_as_the_results_say():

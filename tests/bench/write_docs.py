@@ -235,6 +235,24 @@ def precision() -> str:
     return table(header, lines) + measured(results)
 
 
+def loader() -> str:
+    """Speeds of the making of batches, beside that of the training."""
+    results = stored("loader")
+    lines = [
+        (
+            name,
+            f"{row['loader']:.0f}",
+            f"{row['training']:.0f}",
+            f"**{row['ratio']:.1f}**",
+            f"{row['ratio_low']:.1f} to {row['ratio_high']:.1f}",
+            row["rounds"],
+        )
+        for name, row in results["rows"].items()
+    ]
+    header = ("augmentation", "loader, images/s", "training, images/s", "loader / training")
+    return table((*header, "middle half", "rounds"), lines) + measured(results)
+
+
 def weights() -> str:
     """The shipped weights, from their cards."""
     cards = [Card.read(path) for path in sorted(ROOT.glob(f"saved_models/*/{CARD_FILE}"))]
@@ -263,6 +281,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "latency": latency,
     "scaling": scaling,
     "precision": precision,
+    "loader": loader,
     "weights": weights,
 }
 

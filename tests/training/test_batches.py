@@ -1,42 +1,23 @@
+import hashlib
+import os
+import signal
+
+import keras
 import numpy as np
 import pytest
 
 import training
-from training import augmentation
-from training.batches import batches, steps_per_epoch
+from training.batches import batches, check_augmentation, steps_per_epoch
 from zoo import InputError
 
-
-def test_a_crop_is_a_part_of_the_padded_image(images):
-    cropped = augmentation.pad_crop(images, 2, np.random.default_rng(0))
-    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    places = set()
-    for before, after in zip(padded, cropped, strict=True):
-        found = [
-            (top, left)
-            for top in range(5)
-            for left in range(5)
-            if (before[top : top + 6, left : left + 5] == after).all()
-        ]
-        assert len(found) == 1
-        places.add(found[0])
-    assert len(places) > 8  # of 25 places, 16 draws
-
-
-def test_the_most_distant_crops_are_taken(images):
-    many = np.repeat(images[:1], 2000, axis=0)
-    cropped = augmentation.pad_crop(many, 1, np.random.default_rng(0))
-    # 9 places are equally likely: that 2,000 draws miss one has a probability below 1e-100.
-    assert len(np.unique(cropped.reshape(2000, -1), axis=0)) == 9
-
-
-def test_flipping_mirrors_about_half(images):
-    many = np.repeat(images[:1], 1000, axis=0)
-    flipped = augmentation.flip(many, np.random.default_rng(0))
-    mirrored = (flipped == images[0][:, ::-1]).all((1, 2, 3))
-    assert (flipped[~mirrored] == images[0]).all()
-    # Binomial(1000, 1/2) has a deviation of 16; six of them.
-    assert abs(int(mirrored.sum()) - 500) < 96
+ALL = {
+    "random_resized_crop": 0.25,
+    "flip": True,
+    "rand_augment": 2,
+    "cutout": 4,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+}
 
 
 def epoch_of(data, recipe, **where):
@@ -45,9 +26,9 @@ def epoch_of(data, recipe, **where):
     )
 
 
-@pytest.fixture
-def varied(recipe):
-    return training.Recipe.load(recipe, augmentation={"pad_crop": 1, "flip": True})
+@pytest.fixture(params=[{"pad_crop": 1, "flip": True}, ALL], ids=["some", "all"])
+def varied(recipe, request):
+    return training.Recipe.load(recipe, augmentation=request.param)
 
 
 def test_an_epoch_follows_from_the_seed(digits, varied):
@@ -65,7 +46,88 @@ def test_an_epoch_follows_from_the_seed(digits, varied):
 def test_an_epoch_can_begin_in_the_middle(digits, varied):
     whole, rest = epoch_of(digits, varied), epoch_of(digits, varied, first=3)
     assert len(rest) == len(whole) - 3
-    assert all((x == y).all() for (x, _), (y, _) in zip(whole[3:], rest, strict=True))
+    for (x, y), (other_x, other_y) in zip(whole[3:], rest, strict=True):
+        assert (x == other_x).all()
+        assert (y == other_y).all()
+
+
+def test_batches_are_those_of_earlier_versions(digits, recipe):
+    """Runs that were begun then go on to the same weights."""
+    earlier = training.Recipe.load(recipe, seed=3, augmentation={"pad_crop": 1, "flip": True})
+    digest = hashlib.sha256()
+    for x, y in epoch_of(digits, earlier, epoch=1):
+        digest.update(x.tobytes() + y.tobytes())
+    expected = "24691878d11ea06beb512ba20dbc82f71cb8a3bc9e42a0ded513514f3012e724"
+    assert digest.hexdigest() == expected
+
+
+def test_an_interrupted_training_sees_the_same_batches(recipe, tmp_path, silent, monkeypatch):
+    chosen = training.Recipe.load(recipe, augmentation=ALL)
+    seen, pressed = [], []
+    real = keras.Model.train_on_batch
+
+    def noting(self, x, y, **options):
+        seen.append(hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest())
+        if len(seen) == 3 and not pressed:
+            pressed.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, x, y, **options)
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", noting)
+    with pytest.raises(training.Interrupted):
+        training.train(chosen, out=tmp_path, progress=silent)
+    assert len(seen) == 3
+    training.train(chosen, out=tmp_path, resume=True, progress=silent)
+    interrupted = seen.copy()
+    seen.clear()
+    training.train(chosen, progress=silent)
+    assert len(seen) == len(set(seen)) == 10
+    assert interrupted == seen
+
+
+def test_mixed_labels_add_up_to_one(digits, recipe):
+    mixed = training.Recipe.load(recipe, augmentation=ALL)
+    for x, y in epoch_of(digits, mixed):
+        assert x.dtype == y.dtype == np.float32
+        # A share and its rest are each rounded to float32.
+        np.testing.assert_allclose(y.sum(-1), 1, rtol=0, atol=2e-7)
+        assert ((y > 0).sum(-1) <= 2).all()
+
+
+def test_loss_and_accuracy_are_right_for_mixed_labels():
+    """As `training.runs` compiles a model; accuracy counts the class of the larger share."""
+    logits = np.float32([[2, 1, 0], [0, 3, 0], [1, 0, 4], [0, 1, 0]])
+    labels = np.float32([[0.7, 0.3, 0], [0.6, 0.4, 0], [0, 0.1, 0.9], [0.2, 0.8, 0]])
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Activation("linear")(inputs))
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    model.compile(loss=loss, metrics=["accuracy"])
+    measured = model.test_on_batch(logits, labels, return_dict=True)
+    assert float(measured["accuracy"]) == 3 / 4
+    smooth = 0.9 * labels + 0.1 / 3
+    log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    # float32 arithmetic on numbers around 1
+    assert abs(float(measured["loss"]) - -(smooth * log_softmax).sum(-1).mean()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"augmentation.cutout": 9}, r"cutout: accepted is at most .* images, 8; received 9"),
+        ({"augmentation.mixup": 1.0, "batch_size": 1}, r"batch_size of at least 2; received 1"),
+        ({"augmentation.cutmix": 1.0, "batch_size": 1}, r"batch_size of at least 2; received 1"),
+    ],
+)
+def test_what_images_or_batches_are_too_small_for_is_refused(
+    recipe, tmp_path, silent, changes, message
+):
+    with pytest.raises(InputError, match=message):
+        training.train(recipe, out=tmp_path / "run", progress=silent, **changes)
+    assert not list((tmp_path / "run").glob("*.*"))  # nothing was begun
+
+
+def test_a_cutout_as_large_as_the_images_is_accepted(digits, recipe):
+    check_augmentation(training.Recipe.load(recipe, **{"augmentation.cutout": 8}), digits.train)
 
 
 def test_each_image_is_seen_once_at_most(digits, recipe):
