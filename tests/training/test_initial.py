@@ -212,8 +212,8 @@ def test_frozen_layers_keep_every_bit_and_what_is_stored_trains_again(
     for left in (result.model, keras_files.load(tmp_path / "run" / "model.keras")):
         assert all(layer.trainable for layer in left.layers)
         assert len(left.trainable_variables) == len(model.trainable_variables)
-    assert result.card.notes[1].startswith("first weights: resnet8.source, SHA-256 ")
-    assert result.card.notes[2].startswith("new logits for the 10 classes of digits")
+    assert result.card.notes[-2].startswith("first weights: resnet8.source, SHA-256 ")
+    assert result.card.notes[-1].startswith("new logits for the 10 classes of digits")
     assert result.card.recipe["freeze"] == ["stem*", "stage1_*", "stage2_block1_2_norm"]
 
 
@@ -273,7 +273,7 @@ def test_freezing_nothing_or_everything_is_refused(resnet8, changes, told):
     ],
 )
 def test_the_last_gammas_begin_at_zero_and_no_other(family, norm, ends, drop):
-    model = small(family, norm=norm, stochastic_depth=drop)
+    model = small(family, norm=zoo.Norm(norm), stochastic_depth=drop)
     initial.zero_last_gammas(model)
     zero = [
         layer.name
@@ -301,7 +301,7 @@ def test_zero_gammas_make_a_block_its_shortcut():
         ("vgg", {}, "small has no residual branches"),
         ("densenet", {}, "small has no residual branches"),
         ("repvgg", {}, "small has no residual branches"),
-        ("wide_resnet", {}, "those of small end in a Conv2D, for example stage1_block1_2_conv"),
+        ("wide_resnet", {}, "those of wrn10_2 end in a Conv2D, for example stage1_block1_2_conv"),
         ("resnet_cifar", {"placement": "pre_activation"}, "end in a Conv2D, for example"),
         ("resnet_cifar", {"kind": "none"}, "end in a Conv2D, for example"),
         ("resnet_cifar", {"scale": False}, "end in a BatchNormalization without gamma, for"),
