@@ -34,6 +34,7 @@ class State:
         timed_images: How many images were trained in ``timed_seconds``: all but those of each
             process's first step, which also traces and compiles.
         timed_seconds: See there.
+        origin: What the card will say of where the first weights come from.
     """
 
     recipe: dict[str, Any]
@@ -46,6 +47,7 @@ class State:
     correct: float = 0.0
     timed_images: int = 0
     timed_seconds: float = 0.0
+    origin: list[str] = field(default_factory=list)
 
     @property
     def images_per_second(self) -> float:

@@ -88,8 +88,8 @@ class Recipe(Settings):
         dropout: The rate of the dropout before the logits, in [0, 1).
         stochastic_depth: The rate at which the last residual branch is left out, in [0, 1); it
             rises linearly from the first branch on.
-        weights: Pretrained weights to begin with, ``arch.tag``; empty for random ones. Logits for
-            other classes than theirs begin at random.
+        weights: Pretrained weights to begin with, ``arch.tag`` or a ``.keras`` file with its card
+            beside it; empty for random ones. Logits for other classes than theirs begin at random.
         freeze: Name patterns, as a shell writes them, of layers that are not trained.
         freeze_norm: Whether every norm keeps its parameters and statistics.
         zero_last_gamma: Whether the norm that ends a residual branch begins with gamma 0, so that
@@ -146,7 +146,7 @@ class Recipe(Settings):
     width: Annotated[Number, pydantic.Field(gt=0, le=16)] = 1.0
     dropout: Share = 0.0
     stochastic_depth: Share = 0.0
-    weights: Annotated[str, pydantic.Field(pattern=r"^([\w-]+\.[\w.-]+)?$")] = ""
+    weights: Annotated[str, pydantic.Field(pattern=r"^([\w-]+\.[\w.-]+)?$|\.keras$")] = ""
     freeze: tuple[str, ...] = ()
     freeze_norm: Flag = False
     zero_last_gamma: Flag = False

@@ -147,9 +147,10 @@ def finished(
 class _Run:
     """One training, from its first weights to its folder."""
 
-    def __init__(self, recipe: Recipe, data: Data, folder: Path | None) -> None:
+    def __init__(self, recipe: Recipe, data: Data, folder: Path | None, *, resume: bool) -> None:
         import keras
 
+        from training import initial
         from training.optimizer import SGD, schedule
 
         self.recipe, self.data, self.folder = recipe, data, folder
@@ -161,6 +162,9 @@ class _Run:
             warmup_steps=round(per_epoch * recipe.warmup_epochs),
         )
         self.model = self._build()
+        initial.freeze(self.model, recipe)
+        # A run that goes on has its weights in its checkpoint, and needs no others any more.
+        origin = [] if resume else initial.begin(self.model, recipe, data.labels)
         optimizer = precision.scaled(
             SGD(self.schedule, recipe.momentum, recipe.nesterov, l2=recipe.weight_decay),
             recipe.precision,
@@ -177,7 +181,7 @@ class _Run:
             jit_compile=precision.jit_compile(recipe.precision),
         )
         optimizer.build(self.model.trainable_variables)
-        self.state = State(recipe.model_dump(mode="json"), keras.backend.backend())
+        self.state = State(recipe.model_dump(mode="json"), keras.backend.backend(), origin=origin)
 
     def complete(self, progress: Progress, *, resume: bool, again: str) -> Result:
         """Train, from the checkpoint where asked, and leave the finished run."""
@@ -209,6 +213,8 @@ class _Run:
             f"{len(self.train)} images, "
             f"{self.recipe.epochs} epochs of {loop.steps_per_epoch} steps"
         )
+        for line in self.state.origin:
+            progress.note(f"{self.recipe.name}: {line}")
         try:
             if loop.run():
                 return self._end()
@@ -229,6 +235,7 @@ class _Run:
                 num_classes=len(self.data.labels),
                 norm=self.recipe.norm,
                 dropout=self.recipe.dropout,
+                stochastic_depth=self.recipe.stochastic_depth,
                 width=self.recipe.width,
             )
 
@@ -287,6 +294,7 @@ class _Run:
             num_classes=len(data.labels),
             norm=recipe.norm,
             dropout=recipe.dropout,
+            stochastic_depth=recipe.stochastic_depth,
             width=recipe.width,
             preprocessing=data.preprocessing,
             labels=data.labels,
@@ -297,7 +305,7 @@ class _Run:
             sha256=digest,
             versions=environment.versions(),
             commit=environment.commit(),
-            notes=(*data.notes, *recipe.notes),
+            notes=(*data.notes, *self.state.origin, *recipe.notes),
         )
 
 
@@ -318,7 +326,7 @@ def _train(
     )
     if not repeatable:
         shown.note("TensorFlow was in use before: another run may differ in its last bits")
-    run = _Run(recipe, data, folder)
+    run = _Run(recipe, data, folder, resume=resume)
     return run.complete(shown, resume=resume, again=_command(folder, data_dir))
 
 

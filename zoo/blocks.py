@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
+from zoo.errors import InputError
 from zoo.norm import Norm
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ keras = lazy_loader.load("keras")
 
 # RMS normalization learns no shift and none has none at all, so their convolutions keep a bias.
 _NEED_BIAS = ("none", "rms")
+
+# The shape of what a dropout draws to leave a whole residual branch out, image by image.
+_ONE_PER_IMAGE = (None, 1, 1, 1)
 
 
 def image(options: "Options") -> Any:
@@ -139,6 +143,15 @@ def bias_before(norm: Norm) -> bool:
     return needs_bias(norm, followed_by="activation" if after else "norm")
 
 
+def parallel_bias(norm: Norm) -> bool:
+    """Say whether a convolution learns a bias beside another one whose results are added to its.
+
+    The shift of a norm in either branch, or without a norm the other convolution's bias, reaches
+    the same sum. RMS normalization has no shift, and a bias before it is no shift of the sum.
+    """
+    return norm.kind == "rms"
+
+
 def conv_norm_act(
     x: Any,
     filters: int,
@@ -225,6 +238,52 @@ def shortcut_pad(x: Any, filters: int, *, stride: int, name: str) -> Any:
     return x
 
 
+def drop_rates(options: "Options", branches: int) -> list[float]:
+    """Give each residual branch the rate at which training leaves it out.
+
+    Args:
+        options: Its ``stochastic_depth`` is the last branch's rate.
+        branches: The number of residual branches.
+
+    Returns:
+        One rate for each branch, in their order, rising linearly: of L branches the l-th has
+        l / L of the last one's rate.
+
+    Reference:
+        Huang et al. 2016, https://arxiv.org/abs/1603.09382, section 3 (linear decay rule).
+    """
+    return [options.stochastic_depth * number / branches for number in range(1, branches + 1)]
+
+
+def add(shortcut: Any, x: Any, *, drop: float = 0.0, name: str) -> Any:
+    """Add a residual branch to its shortcut, in training to only some of the images.
+
+    Where the branch is kept, it is scaled by 1 / (1 - drop), so that its mean is what inference
+    adds. The paper scales it at inference instead, which comes to the same function.
+
+    Args:
+        shortcut: A Keras tensor, (batch, height, width, channels).
+        x: The end of the branch, of the same shape.
+        drop: The share of images that the branch is left out for in training; see `drop_rates`.
+        name: What the layers' names begin with.
+
+    Returns:
+        A Keras tensor of the same shape.
+
+    Reference:
+        Huang et al. 2016, https://arxiv.org/abs/1603.09382
+    """
+    if drop:
+        # The half-precision dtypes have too few numbers between 0 and 1 to draw a small rate with.
+        wide = keras.config.dtype_policy().variable_dtype
+        x = keras.layers.Dropout(drop, noise_shape=_ONE_PER_IMAGE, dtype=wide, name=f"{name}_drop")(
+            x
+        )
+        # Keras orders weights by their distance from the output, so both sides get a layer more.
+        shortcut = keras.layers.Identity(name=f"{name}_shortcut_keep")(shortcut)
+    return keras.layers.Add(name=f"{name}_add")([shortcut, x])
+
+
 def pooled(x: Any) -> Any:
     """Average each channel over all positions: (batch, height, width, channels) to vectors."""
     return keras.layers.GlobalAveragePooling2D(name="pool")(x)
@@ -249,10 +308,14 @@ def model(
 
     Returns:
         A keras.Model.
+
+    Raises:
+        InputError: Residual branches are to be left out, and the network has none that were added
+            by `add`.
     """
     if options.features_only:
         outputs: Any = {f"stride_{stride}": x for stride, x in features.items()}
-        return keras.Model(inputs, outputs, name=name)
+        return _with_branches(options, keras.Model(inputs, outputs, name=name))
     x = list(features.values())[-1]
     if options.include_top:
         x = head(x)
@@ -260,4 +323,17 @@ def model(
             x = keras.layers.Dropout(options.dropout, name="dropout")(x)
         # The loss and whoever reads the logits want float32, whatever the policy computes in.
         x = keras.layers.Dense(options.num_classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, x, name=name)
+    return _with_branches(options, keras.Model(inputs, x, name=name))
+
+
+def _with_branches(options: "Options", built: Any) -> Any:
+    """Refuse a model that has no residual branches to leave out, if some are to be."""
+    rate = options.stochastic_depth
+    if rate and not any(
+        getattr(layer, "noise_shape", None) == _ONE_PER_IMAGE for layer in built.layers
+    ):
+        raise InputError(
+            f"stochastic_depth: {built.name} has no residual branches that could be left out; "
+            f"accepted is 0; received {rate}"
+        )
+    return built

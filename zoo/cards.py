@@ -28,6 +28,7 @@ class Card(Settings):
         num_classes: The number of logits.
         norm: The normalization that it was built with.
         dropout: The rate that it was built with.
+        stochastic_depth: The rate that it was built with.
         width: The width factor that it was built with.
         preprocessing: What turns an image into the model's input.
         labels: The classes' names, one for each logit, in their order.
@@ -51,6 +52,7 @@ class Card(Settings):
     num_classes: Size
     norm: Norm
     dropout: Number
+    stochastic_depth: Number = 0.0
     width: Number
     preprocessing: Preprocessing
     labels: tuple[str, ...]

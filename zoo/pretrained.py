@@ -121,6 +121,7 @@ def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
         "num_classes": card.num_classes,
         "norm": card.norm,
         "dropout": card.dropout,
+        "stochastic_depth": card.stochastic_depth,
         "width": card.width,
     }
     model = create_model(card.arch, **{**wanted, **overrides})

@@ -28,6 +28,8 @@ class Options(Settings):
         num_classes: The number of logits.
         norm: The normalization of every layer that has one.
         dropout: The rate of the dropout before the logits, in [0, 1).
+        stochastic_depth: The rate at which training leaves the last residual branch out, in
+            [0, 1); it rises linearly from the first branch on. Only 0 where there are none.
         include_top: Whether pooling and logits are there; without them the output is the last
             feature map.
         features_only: Whether the outputs are the last feature map at each stride, by name
@@ -42,6 +44,7 @@ class Options(Settings):
     num_classes: Size
     norm: Norm = Norm()
     dropout: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
+    stochastic_depth: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
     include_top: Flag = True
     features_only: Flag = False
     width: Annotated[Number, pydantic.Field(gt=0, le=16)] = 1.0
@@ -176,6 +179,7 @@ def create_model(
     num_classes: int | None = None,
     norm: Any = "batch",
     dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
     include_top: bool = True,
     features_only: bool = False,
     width: float = 1.0,
@@ -191,6 +195,8 @@ def create_model(
         num_classes: The number of logits; None for the model's own default.
         norm: A normalization kind, a `zoo.Norm`, or None for no normalization.
         dropout: The rate of the dropout before the logits, in [0, 1).
+        stochastic_depth: The rate at which training leaves the last residual branch out, image by
+            image, in [0, 1); it rises linearly from the first branch on.
         include_top: Whether pooling and logits are there.
         features_only: Whether to return the feature maps by stride instead of the logits.
         width: The factor on the number of channels, in (0, 16].
@@ -199,7 +205,8 @@ def create_model(
         A keras.Model with the input ``image`` and the output ``logits``.
 
     Raises:
-        InputError: The name is unknown, or an option is out of its range.
+        InputError: The name is unknown, an option is out of its range, or ``stochastic_depth`` is
+            asked for where there are no residual branches.
 
     Example:
         >>> model = zoo.create_model("resnet20", norm="group", num_classes=100)
@@ -210,6 +217,7 @@ def create_model(
         num_classes=found.num_classes if num_classes is None else num_classes,
         norm=Norm.of(norm),
         dropout=dropout,
+        stochastic_depth=stochastic_depth,
         include_top=include_top,
         features_only=features_only,
         width=width,

@@ -6,9 +6,10 @@ from typing import Any
 import keras
 
 import zoo
-from zoo.families import densenet, mobilenet_v2, resnet_cifar, vgg, wide_resnet
+from zoo.families import densenet, mobilenet_v2, repvgg, resnet8, resnet_cifar, vgg, wide_resnet
 
 SHORT = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2))  # stages of MobileNetV2
+FEW = ((1, 16, 2), (2, 16, 1), (2, 32, 2))  # the stem and stages of RepVGG
 # By family: a builder of few layers, and how many norms it has.
 SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
     "densenet": (
@@ -20,6 +21,8 @@ SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
         7,
     ),
     "mobilenet_v2": (lambda options: mobilenet_v2.mobilenet(options, SHORT, 1, "small"), 13),
+    "repvgg": (lambda options: repvgg.repvgg(options, FEW, "small"), 13),
+    "resnet8": (resnet8.resnet8, 7),
     "resnet_cifar": (lambda options: resnet_cifar.resnet_cifar(options, 8), 7),
     "vgg": (lambda options: vgg.vgg(options, vgg.A, vgg.cifar_head, "small"), 8),
     "wide_resnet": (lambda options: wide_resnet.wide_resnet(options, 10, 2), 7),

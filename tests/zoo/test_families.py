@@ -24,6 +24,9 @@ STRIDES = {
     "densenet_bc_100_12": (1, 2, 4),
     "mobilenet_v2": (2, 4, 8, 16, 32),
     "mobilenet_v2_cifar": (1, 2, 4, 8),
+    "repvgg_a0": (2, 4, 8, 16, 32),
+    "repvgg_cifar": (1, 2, 4),
+    "resnet8": (1, 2, 4),
     "vgg11": (1, 2, 4, 8, 16, 32),
     "vgg11_cifar": (1, 2, 4, 8, 16, 32),
     "wrn16_4": (1, 2, 4),
@@ -32,6 +35,7 @@ STRIDES = {
 # The BatchNorms that cannot be folded after_activation.
 KEPT = {
     # It is both an addend and a convolution's input.
+    "resnet8": ["stem_norm"],
     "resnet_cifar": ["stem_norm"],
     # A max pooling follows, and where gamma is negative the maximum is another.
     "densenet_imagenet": ["stem_norm"],

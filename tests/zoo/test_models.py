@@ -18,6 +18,8 @@ PARAMETERS = {
     "resnet44": 658_586,
     "resnet56": 853_018,
     "resnet110": 1_727_962,
+    # MLPerf Tiny's reference code has 78,666, with biases and statistics that are none of ours.
+    "resnet8": 77_850,
     # Huang et al. 2017, table 2, have 0.8 million for DenseNet-BC-100-12; torchvision's three for
     # ImageNet have just as many as ours.
     "densenet121": 7_978_856,
@@ -27,6 +29,13 @@ PARAMETERS = {
     # Sandler et al. 2018, table 4, have 3.4 million; torchvision's has just as many as ours.
     "mobilenet_v2": 3_504_872,
     "mobilenet_v2_cifar": 2_236_682,
+    # As trained; Ding et al. 2021, table 4, count the deployed form: see test_repvgg.py.
+    "repvgg_a0": 9_108_968,
+    "repvgg_a1": 14_092_264,
+    "repvgg_a2": 28_210_600,
+    "repvgg_b0": 15_817_960,
+    "repvgg_b1": 57_415_016,
+    "repvgg_cifar": 301_994,
     # Zagoruyko and Komodakis 2016 have 11.0, 36.5 and 2.2 million for the last three.
     "wrn16_4": 2_748_890,
     "wrn16_8": 10_961_370,
@@ -76,6 +85,15 @@ def test_a_wide_resnet_has_the_parameters_of_its_table(depth, factor):
             channels = filters
     total += 2 * channels + 10 * channels + 10
     assert total == PARAMETERS[f"wrn{depth}_{factor}"]
+
+
+def test_resnet8_has_the_parameters_of_its_reference_but_for_useless_biases():
+    model = outline(zoo.create_model, "resnet8")
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    biases = sum(layer.filters for layer in convolutions)
+    assert (len(convolutions), biases) == (9, 336)
+    assert model.count_params() == 78_330
+    assert model.count_params() + biases == 78_666  # the reference code's count
 
 
 @pytest.mark.parametrize(

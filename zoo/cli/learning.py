@@ -60,6 +60,16 @@ def train(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME|FILE",
+            help="Begin with pretrained weights: a name (resnet20.digits), or a .keras file with "
+            "its card beside it.",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     out: Annotated[
         Path | None,
@@ -78,7 +88,8 @@ def train(
     """Train a model as a recipe says; leave its weights, card, history and recipe."""
     import training
 
-    chosen = training.Recipe.load(recipe, changes or ())
+    begun = {} if weights is None else {"weights": weights}
+    chosen = training.Recipe.load(recipe, changes or (), **begun)
     folder = out or RUNS / chosen.name
     load_keras()
     result = training.train(

@@ -27,6 +27,7 @@ Reference:
     Sandler et al. 2018, https://arxiv.org/abs/1801.04381
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from zoo import blocks
@@ -57,7 +58,14 @@ def scaled(channels: int, width: float) -> int:
 
 
 def inverted_residual(
-    x: Any, channels: int, *, expansion: int, stride: int, options: Options, name: str
+    x: Any,
+    channels: int,
+    *,
+    expansion: int,
+    stride: int,
+    drops: Iterator[float],
+    options: Options,
+    name: str,
 ) -> Any:
     """Expand, filter and project, each with its norm behind it."""
     norm = options.norm
@@ -71,11 +79,18 @@ def inverted_residual(
     bias = blocks.needs_bias(norm, followed_by="norm")
     x = blocks.conv(x, channels, 1, bias=bias, name=f"{name}_project_conv")
     x = blocks.normalize(x, norm, name=f"{name}_project_norm")
-    return added(shortcut, x, stride=stride, name=name)
+    return added(shortcut, x, stride=stride, drops=drops, name=name)
 
 
 def preactivation_block(
-    x: Any, channels: int, *, expansion: int, stride: int, options: Options, name: str
+    x: Any,
+    channels: int,
+    *,
+    expansion: int,
+    stride: int,
+    drops: Iterator[float],
+    options: Options,
+    name: str,
 ) -> Any:
     """Expand, filter and project, each with its norm before it."""
     norm = options.norm
@@ -89,14 +104,24 @@ def preactivation_block(
     x = blocks.depthwise(x, 3, stride=stride, bias=bias, name=f"{name}_depthwise_conv")
     x = blocks.norm_act(x, norm, activation="relu6", name=f"{name}_project")
     x = blocks.conv(x, channels, 1, bias=bias, name=f"{name}_project_conv")
-    return added(shortcut, x, stride=stride, name=name)
+    return added(shortcut, x, stride=stride, drops=drops, name=name)
 
 
-def added(shortcut: Any, x: Any, *, stride: int, name: str) -> Any:
+def added(shortcut: Any, x: Any, *, stride: int, drops: Iterator[float], name: str) -> Any:
     """Add a block's input to its output where they have the same shape."""
     if stride > 1 or shortcut.shape[-1] != x.shape[-1]:
         return x
-    return blocks.keras.layers.Add(name=f"{name}_add")([shortcut, x])
+    return blocks.add(shortcut, x, drop=next(drops), name=name)
+
+
+def branch_count(stages: tuple[tuple[int, int, int, int], ...], width: float) -> int:
+    """Count the blocks that `added` adds the input of."""
+    before, count = scaled(32, width), 0
+    for _, channels, number, first_stride in stages:
+        after = scaled(channels, width)
+        count += number - 1 + (first_stride == 1 and before == after)
+        before = after
+    return count
 
 
 def stem(inputs: Any, channels: int, *, stride: int, options: Options) -> Any:
@@ -129,6 +154,7 @@ def mobilenet(
     x = stem(inputs, scaled(32, options.width), stride=stem_stride, options=options)
     features = {}
     total_stride = stem_stride
+    drops = iter(blocks.drop_rates(options, branch_count(stages, options.width)))
     for stage, (expansion, channels, count, first_stride) in enumerate(stages, start=1):
         total_stride *= first_stride
         for number in range(1, count + 1):
@@ -137,6 +163,7 @@ def mobilenet(
                 scaled(channels, options.width),
                 expansion=expansion,
                 stride=first_stride if number == 1 else 1,
+                drops=drops,
                 options=options,
                 name=f"stage{stage}_block{number}",
             )

@@ -29,7 +29,9 @@ PAPER = "He et al. 2016, https://arxiv.org/abs/1512.03385"
 STAGES = ((1, 16, 1), (2, 32, 2), (3, 64, 2))  # number, filters, stride of the first block
 
 
-def residual_block(x: Any, filters: int, *, stride: int, options: Options, name: str) -> Any:
+def residual_block(
+    x: Any, filters: int, *, stride: int, drop: float, options: Options, name: str
+) -> Any:
     """Add two 3x3 convolutions to their input, with the activation after the addition."""
     norm = options.norm
     shortcut = blocks.shortcut_pad(x, filters, stride=stride, name=f"{name}_shortcut")
@@ -37,17 +39,19 @@ def residual_block(x: Any, filters: int, *, stride: int, options: Options, name:
     bias = blocks.needs_bias(norm, followed_by="norm")
     x = blocks.conv(x, filters, 3, bias=bias, name=f"{name}_2_conv")
     x = blocks.normalize(x, norm, name=f"{name}_2_norm")
-    x = blocks.keras.layers.Add(name=f"{name}_add")([shortcut, x])
+    x = blocks.add(shortcut, x, drop=drop, name=name)
     return blocks.keras.layers.Activation("relu", name=f"{name}_act")(x)
 
 
-def preactivation_block(x: Any, filters: int, *, stride: int, options: Options, name: str) -> Any:
+def preactivation_block(
+    x: Any, filters: int, *, stride: int, drop: float, options: Options, name: str
+) -> Any:
     """Add two pre-activated 3x3 convolutions to their input, which passes untouched."""
     norm = options.norm
     shortcut = blocks.shortcut_pad(x, filters, stride=stride, name=f"{name}_shortcut")
     x = blocks.conv_norm_act(x, filters, 3, norm=norm, stride=stride, name=f"{name}_1")
     x = blocks.conv_norm_act(x, filters, 3, norm=norm, name=f"{name}_2")
-    return blocks.keras.layers.Add(name=f"{name}_add")([shortcut, x])
+    return blocks.add(shortcut, x, drop=drop, name=name)
 
 
 def resnet_cifar(options: Options, depth: int) -> Any:
@@ -62,12 +66,19 @@ def resnet_cifar(options: Options, depth: int) -> Any:
         x = blocks.conv_norm_act(inputs, options.channels(16), 3, norm=options.norm, name="stem")
     features = {}
     total_stride = 1
+    count = (depth - 2) // 6
+    drops = iter(blocks.drop_rates(options, len(STAGES) * count))
     for stage, filters, first_stride in STAGES:
         total_stride *= first_stride
-        for number in range(1, (depth - 2) // 6 + 1):
-            stride = first_stride if number == 1 else 1
-            name = f"stage{stage}_block{number}"
-            x = block(x, options.channels(filters), stride=stride, options=options, name=name)
+        for number in range(1, count + 1):
+            x = block(
+                x,
+                options.channels(filters),
+                stride=first_stride if number == 1 else 1,
+                drop=next(drops),
+                options=options,
+                name=f"stage{stage}_block{number}",
+            )
         features[total_stride] = x
     if pre:
         features[total_stride] = blocks.norm_act(x, options.norm, name="final")

@@ -27,7 +27,9 @@ PAPER = "Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146"
 STAGES = ((1, 16, 1), (2, 32, 2), (3, 64, 2))  # number, filters where k is 1, first block's stride
 
 
-def wide_block(x: Any, filters: int, *, stride: int, options: Options, name: str) -> Any:
+def wide_block(
+    x: Any, filters: int, *, stride: int, drop: float, options: Options, name: str
+) -> Any:
     """Add two pre-activated 3x3 convolutions to their input or to its projection."""
     norm = options.norm
     bias = blocks.bias_before(norm)
@@ -38,7 +40,7 @@ def wide_block(x: Any, filters: int, *, stride: int, options: Options, name: str
         shortcut = blocks.conv(x, filters, 1, stride=stride, name=f"{name}_shortcut_conv")
     x = blocks.conv(x, filters, 3, stride=stride, bias=bias, name=f"{name}_1_conv")
     x = blocks.norm_act_conv(x, filters, 3, norm=norm, name=f"{name}_2")
-    return blocks.keras.layers.Add(name=f"{name}_add")([shortcut, x])
+    return blocks.add(shortcut, x, drop=drop, name=name)
 
 
 def wide_resnet(options: Options, depth: int, factor: int) -> Any:
@@ -48,13 +50,19 @@ def wide_resnet(options: Options, depth: int, factor: int) -> Any:
     x = blocks.conv(inputs, options.channels(16), 3, bias=bias, name="stem_conv")
     features = {}
     total_stride = 1
+    count = (depth - 4) // 6
+    drops = iter(blocks.drop_rates(options, len(STAGES) * count))
     for stage, filters, first_stride in STAGES:
         total_stride *= first_stride
-        for number in range(1, (depth - 4) // 6 + 1):
-            stride = first_stride if number == 1 else 1
-            name = f"stage{stage}_block{number}"
-            wide = options.channels(filters * factor)
-            x = wide_block(x, wide, stride=stride, options=options, name=name)
+        for number in range(1, count + 1):
+            x = wide_block(
+                x,
+                options.channels(filters * factor),
+                stride=first_stride if number == 1 else 1,
+                drop=next(drops),
+                options=options,
+                name=f"stage{stage}_block{number}",
+            )
         features[total_stride] = x
     features[total_stride] = blocks.norm_act(x, options.norm, name="final")
     return blocks.model(options, inputs, features, name=f"wrn{depth}_{factor}")
