@@ -120,7 +120,7 @@ def steps(title: str) -> Iterator[Callable[[str, int, int], None]]:
 
 def checks(answer: "Verdict") -> Table:
     """Lay out the checks of a verdict."""
-    from export.report import number
+    from zoo.pages import number
 
     table = Table(box=None, pad_edge=False)
     table.add_column("")
