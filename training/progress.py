@@ -143,19 +143,17 @@ class Live(Lines):
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
         from rich.table import Column
 
         super().__init__(stream, clock)
-        # On a narrow terminal it is the bar that gives way, not the numbers.
-        whole = Column(no_wrap=True)
+        # On a narrow terminal the bar and the name give way, not the numbers.
+        whole, giving = Column(no_wrap=True), Column(overflow="ellipsis")
         self.bar = Bar(
-            TextColumn(
-                "{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")
-            ),
-            BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=24)),
-            MofNCompleteColumn(table_column=whole),
+            TextColumn("{task.description}", table_column=giving),
+            BarColumn(bar_width=None, table_column=Column(max_width=24)),
+            TextColumn("{task.percentage:>3.0f} %", table_column=whole),
             TextColumn("{task.fields[numbers]}", table_column=whole),
             console=Console(file=stream),
             transient=True,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from training.results import Results, Run, Seeds
 
 MOST_CLASSES = 20  # of a matrix; of more classes there is a page, or --json
+_ANY_WIDTH = 10_000  # more than any matrix takes
 MOST_ROWS = 10  # of a list of confusions or of hard classes
 
 
@@ -38,7 +39,7 @@ def measured(metrics: "Metrics") -> Iterator[tuple[str, str]]:
         yield f"  {name}", accuracy(share, interval) if known_share else "no images"
 
 
-def confusion(metrics: "Metrics", console: Console) -> Table | Text:
+def confusion(metrics: "Metrics", console: Console) -> RenderableType:
     """Lay out the confusion matrix, or where it does not fit, the most frequent confusions.
 
     Args:
@@ -51,10 +52,11 @@ def confusion(metrics: "Metrics", console: Console) -> Table | Text:
     if len(metrics.confusion) <= MOST_CLASSES:
         for shares in (False, True):
             table = _matrix(metrics, shares=shares)
-            needed = Measurement.get(console, console.options.update(width=1000), table).maximum
+            anything = console.options.update(width=_ANY_WIDTH)
+            needed = Measurement.get(console, anything, table).maximum
             if needed <= console.width or not console.is_terminal:
                 table.width = needed
-                return table
+                return Group(_title("percent of each true class" if shares else "images"), table)
     return _frequent(metrics)
 
 
@@ -62,16 +64,7 @@ def _matrix(metrics: "Metrics", *, shares: bool) -> Table:
     """Lay out the whole matrix; brackets mark the diagonal where there are no colours."""
     names = list(metrics.per_class)
     plain = all(name == str(number) for number, name in enumerate(names))
-    what = "percent of each true class" if shares else "images"
-    table = Table(
-        title=f"Confusion: {what}; a row is a true class, a column what it was taken for",
-        title_justify="left",
-        title_style="dim",
-        box=None,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="dim",
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("", no_wrap=True)
     for number in range(len(names)):
         table.add_column(f"{number} ", justify="right", no_wrap=True)
@@ -82,6 +75,11 @@ def _matrix(metrics: "Metrics", *, shares: bool) -> Table:
     return table
 
 
+def _title(what: str) -> Text:
+    """Say how a matrix is to be read."""
+    return Text(f"confusion in {what}: rows are true, columns what they were taken for", "dim")
+
+
 def _cell(count: int, total: int, *, hit: bool, shares: bool) -> Text:
     """Write one cell of the matrix."""
     value = str(round(100 * count / total)) if shares and count else str(count or "·")
@@ -90,25 +88,18 @@ def _cell(count: int, total: int, *, hit: bool, shares: bool) -> Text:
     return Text(f"{value} ", style="red" if count else "dim")
 
 
-def _frequent(metrics: "Metrics") -> Table | Text:
+def _frequent(metrics: "Metrics") -> RenderableType:
     """Lay out which classes are most often taken for which."""
     found = metrics.confusions(MOST_ROWS)
     if not found:
         return Text("nothing was confused")
-    table = Table(
-        title="The most frequent confusions",
-        title_justify="left",
-        title_style="dim",
-        box=None,
-        pad_edge=False,
-        header_style="dim",
-    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("true class", overflow="fold")
     table.add_column("taken for", overflow="fold")
     table.add_column("images", justify="right", no_wrap=True)
     for truth, predicted, count in found:
         table.add_row(Text(truth), Text(predicted), f"{count:,}")
-    return table
+    return Group(Text("the most frequent confusions", "dim"), table)
 
 
 def runs_table(results: "Results") -> Table:
