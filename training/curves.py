@@ -113,6 +113,7 @@ def picture(
     rates.set_xlabel("epoch", fontsize=12)
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.set_title(_standing(recipe, history, card), fontsize=11)
+    figure.align_ylabels()
     return figure
 
 

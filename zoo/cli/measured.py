@@ -1,6 +1,7 @@
 """What ``zoo evaluate`` and ``zoo results`` show: accuracies, confusions, runs side by side."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -120,7 +121,7 @@ def _run(run: "Run") -> Sequence[Text]:
     """Write one run as a row."""
     seed = "" if run.seed is None else f", seed {run.seed}"
     details = [
-        run.folder,
+        _near(Path(run.folder)),
         "" if run.parameters is None else f"{run.parameters:,} parameters",
         f"{run.precision}{seed}",
         run.hardware,
@@ -150,6 +151,12 @@ def _seeds(seeds: "Seeds") -> Sequence[Text]:
         Text(seeds.dataset),
         Text(f"{_percent(seeds.mean)}\n± {100 * seeds.deviation:.2f}"),
     ]
+
+
+def _near(folder: Path) -> str:
+    """Name a folder from where the person is, if it lies below."""
+    here, there = Path.cwd(), folder.resolve()
+    return str(there.relative_to(here) if there.is_relative_to(here) else folder)
 
 
 def _percent(share: float) -> str:
