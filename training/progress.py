@@ -57,8 +57,8 @@ class Together(Progress):
             part.note(text)
 
     def end(self) -> None:
-        """End all of them."""
-        for part in self.parts:
+        """End all of them, the last one first."""
+        for part in reversed(self.parts):
             part.end()
 
 

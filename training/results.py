@@ -132,20 +132,22 @@ def read(folders: Iterable[str | os.PathLike[str]]) -> Results:
     Example:
         >>> print(read(["runs", "saved_models"]).to_markdown())
     """
-    cards: dict[str, Card] = {}
+    finished: dict[str, tuple[Run, Card]] = {}
     unfinished, broken = [], []
     for folder in dict.fromkeys(place for given in folders for place in _places(Path(given))):
         try:
             if checkpoint.exists(folder):
                 unfinished.append(_unfinished(folder))
             else:
-                cards[str(folder)] = _card(folder)
+                card = _card(folder)
+                finished[str(folder)] = _run(folder, card), card
         except (InputError, OSError) as error:
             broken.append(" ".join(str(error).split()))
     runs = sorted(
-        (_run(folder, card) for folder, card in cards.items()),
+        (run for run, _ in finished.values()),
         key=lambda run: (run.name, run.seed or 0, run.folder),
     )
+    cards = {folder: card for folder, (_, card) in finished.items()}
     return Results(tuple(runs), tuple(_seeds(runs, cards)), tuple(unfinished), tuple(broken))
 
 
@@ -210,24 +212,34 @@ def _unfinished(folder: Path) -> str:
     return f"{folder}: not finished, {done}{epochs} epochs done"
 
 
-def _run(folder: str, card: Card) -> Run:
+def _run(folder: Path, card: Card) -> Run:
     """Choose what is shown of a card."""
     metrics = card.metrics
     low, high = metrics.get("test_accuracy_low"), metrics.get("test_accuracy_high")
     parameters = metrics.get("parameters")
     return Run(
-        folder=folder,
+        folder=str(folder),
         name=card.name,
         dataset=card.dataset,
         parameters=None if parameters is None else int(parameters),
         accuracy=metrics.get("test_accuracy"),
         interval=None if low is None or high is None else (low, high),
-        epochs=card.recipe.get("epochs"),
+        epochs=_whole(folder, card, "epochs"),
         seconds=metrics.get("train_seconds"),
         images_per_second=metrics.get("images_per_second"),
         precision=card.precision,
         hardware=card.hardware,
-        seed=card.recipe.get("seed"),
+        seed=_whole(folder, card, "seed"),
+    )
+
+
+def _whole(folder: Path, card: Card, key: str) -> int | None:
+    """Read a whole number of a card's recipe, which is not checked when the card is read."""
+    value = card.recipe.get(key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise InputError(
+        f"{folder / CARD_FILE}: {key} of its recipe: accepted is a whole number; received {value!r}"
     )
 
 

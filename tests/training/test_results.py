@@ -163,3 +163,14 @@ def test_no_number_is_cut_on_a_narrow_terminal(capsys, folder, monkeypatch, widt
 def test_an_empty_folder_is_told(capsys, tmp_path):
     assert run(["results", str(tmp_path)]) == 2
     assert f"error: {tmp_path}: there is no run in it" in capsys.readouterr().err
+
+
+def test_a_card_with_a_recipe_that_is_none_is_broken(folder):
+    path = folder / "longer" / "card.json"
+    card = json.loads(path.read_text())
+    card["recipe"]["epochs"] = "many"
+    path.write_text(json.dumps(card))
+    found = read([folder])
+    assert len(found.runs) == 4
+    (line,) = found.broken
+    assert "epochs of its recipe: accepted is a whole number; received 'many'" in line
