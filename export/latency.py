@@ -1,13 +1,13 @@
 """How long an ONNX file takes in onnxruntime on this machine."""
 
 import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+
+from zoo.hardware import cores, processor
 
 WARM_UP = 10
 MOST_RUNS = 1000
@@ -61,7 +61,7 @@ def measure(
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _cores()
+    options.intra_op_num_threads = threads or cores()
     session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
     names = [value.name for value in session.get_inputs()]
     feed = dict(zip(names, inputs, strict=True))
@@ -82,20 +82,3 @@ def measure(
         provider=PROVIDER,
         processor=processor(),
     )
-
-
-def _cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def processor() -> str:
-    """Name the processor as the system does."""
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

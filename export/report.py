@@ -1,7 +1,5 @@
 """What a bundle says of itself: one record, as JSON and as one self-contained page."""
 
-import base64
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -11,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from export.charts import Chart, chart
 from export.checks import Check, Verdict
+from zoo import pages
+from zoo.charts import Chart, learning_curves
 from zoo.files import write_json, write_text
+from zoo.pages import png
 
 FORMAT = "foldzoo.report/1"
 TEMPLATE = "report.html.j2"
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
 HUGE_SCALE = 100  # a BatchNorm's scale of this or more is marked; the page says why
-_SERIES = {"": "train", "val_": "held out", "test_": "test"}  # by what stands before loss, accuracy
 
 
 @dataclass(frozen=True)
@@ -117,11 +116,7 @@ class Report:
     @property
     def charts(self) -> list[Chart]:
         """The learning curves: one chart for the losses, one for the accuracies."""
-        return [
-            learning
-            for title, ending, percent in (("Loss", "loss", False), ("Accuracy", "accuracy", True))
-            if (learning := _learning_curve(self.history, title, ending, percent)) is not None
-        ]
+        return learning_curves(self.history)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values that JSON can hold: no NaN, no arrays."""
@@ -159,20 +154,9 @@ def render(template: str, **values: Any) -> str:
     Returns:
         The page. Words from outside are escaped.
     """
-    import jinja2
-
-    pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return pages.render(
+        Path(__file__).parent / "templates", template, huge_scale=HUGE_SCALE, **values
     )
-    pages.filters.update(
-        number=number, percent=percent, size=size, breakable=_breakable, title=_title
-    )
-    pages.globals.update(huge_scale=HUGE_SCALE)
-    return pages.get_template(template).render(**values)
 
 
 def choose(truth: np.ndarray, predicted: np.ndarray, *, most: int = 9) -> np.ndarray:
@@ -215,37 +199,11 @@ def sample(
     """
     order = np.argsort(-probabilities, kind="stable")[:top]
     return Sample(
-        image=_png(pixels),
+        image=png(pixels),
         label=labels[truth],
         predictions=tuple((labels[index], float(probabilities[index])) for index in order),
         correct=bool(order[0] == truth),
     )
-
-
-def _png(pixels: np.ndarray) -> str:
-    """Write (height, width, channels) as a PNG in a data URI."""
-    import PIL.Image
-
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _learning_curve(
-    history: Sequence[Mapping[str, Any]], title: str, ending: str, percent: bool
-) -> Chart | None:
-    """Lay out the columns whose name has this ending; None if there is nothing to draw."""
-    columns = dict.fromkeys(key for row in history for key in row if key.endswith(ending))
-    series = {}
-    for column in columns:
-        points = [
-            (float(row["epoch"]), float(row[column]))
-            for row in history
-            if row.get(column) is not None and math.isfinite(row[column])
-        ]
-        if points:
-            series[_SERIES.get(column.removesuffix(ending), column)] = points
-    return chart(title, series, x_label="epoch", percent=percent) if series else None
 
 
 def _plain(value: Any) -> Any:
@@ -257,38 +215,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def number(value: Any) -> str:
-    """Write a measured value or a limit in a few digits."""
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return f"{value:,}"
-    if not isinstance(value, float):  # numpy's float64 is one too
-        return str(value)
-    magnitude = abs(value)
-    if 1e4 <= magnitude < 1e9:
-        return f"{value:,.0f}"
-    return f"{value:.1e}" if value and not 1e-3 <= magnitude < 1e4 else f"{value:.4g}"
-
-
-def percent(fraction: float) -> str:
-    """Write a fraction as a percentage."""
-    return f"{100 * fraction:.2f} %"
-
-
-def size(count: int) -> str:
-    """Write a number of bytes."""
-    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
-
-
-def _breakable(name: str) -> Any:
-    """Let a browser break a long name after each underscore and slash."""
-    import markupsafe
-
-    parts = str(markupsafe.escape(name)).replace("_", "_<wbr>").replace("/", "/<wbr>")
-    return markupsafe.Markup(parts)
-
-
-def _title(text: str) -> str:
-    """Turn a name from the code into words."""
-    return text.replace("_", " ")

@@ -1,9 +1,12 @@
-"""What a run was made with: versions of packages, and the commit where it is known."""
+"""What a run was made with: packages, hardware, and the commit where it is known."""
 
 import importlib.metadata
 import platform
 import subprocess
+from collections import Counter
 from pathlib import Path
+
+from zoo.hardware import cores, processor
 
 _PACKAGES = ("foldzoo", "keras", "tensorflow", "jax", "numpy", "tensorflow-datasets")
 
@@ -17,6 +20,38 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def hardware() -> str:
+    """Name what Keras computes on here.
+
+    Returns:
+        The accelerators, for example ``2 × NVIDIA H100``; where there is none the processor and
+        the number of threads that this process may use.
+    """
+    found = Counter(_accelerators())
+    if found:
+        return ", ".join(name if n == 1 else f"{n} × {name}" for name, n in found.items())
+    threads = cores()
+    return f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _accelerators() -> list[str]:
+    """Name the devices of Keras' backend that are no processors."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices("GPU")
+        details = map(tf.config.experimental.get_device_details, devices)
+        return [found.get("device_name", "GPU") for found in details]
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    return []
 
 
 def commit() -> str | None:

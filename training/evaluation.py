@@ -29,6 +29,7 @@ class Metrics:
         loss: The mean cross-entropy, in nats, without label smoothing.
         per_class: The accuracy on the images of each class, by its name; None where there are
             none.
+        per_class_intervals: The interval of each of these, as above.
         confusion: How often class i (row) was taken for class j (column).
     """
 
@@ -38,11 +39,94 @@ class Metrics:
     interval: tuple[float, float]
     loss: float
     per_class: dict[str, float | None]
+    per_class_intervals: dict[str, tuple[float, float] | None]
     confusion: tuple[tuple[int, ...], ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the measurements as plain values that JSON can hold."""
         return asdict(self)
+
+    def confusions(self, most: int = 10) -> list[tuple[str, str, int]]:
+        """Find the classes that are most often taken for another one.
+
+        Args:
+            most: How many pairs to tell.
+
+        Returns:
+            The true class, the one it was taken for, and how often; the most frequent first,
+            those that never happened left out.
+        """
+        names = list(self.per_class)
+        pairs = [
+            (names[i], names[j], count)
+            for i, row in enumerate(self.confusion)
+            for j, count in enumerate(row)
+            if i != j and count
+        ]
+        return sorted(pairs, key=lambda pair: -pair[2])[:most]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image that was classified wrongly.
+
+    Args:
+        position: Its place in the split.
+        truth: The name of its class.
+        predicted: The name of the class with the highest logit.
+        confidence: That class's probability.
+        truth_probability: Its own class's probability.
+    """
+
+    position: int
+    truth: str
+    predicted: str
+    confidence: float
+    truth_probability: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier said of labelled images.
+
+    Args:
+        split: The images.
+        labels: The classes' names.
+        logits: float64, (count, classes).
+    """
+
+    split: Split
+    labels: tuple[str, ...]
+    logits: np.ndarray
+
+    def metrics(self) -> Metrics:
+        """Measure them."""
+        return _measure(self.logits, self.split.labels, self.labels)
+
+    def mistakes(self, most: int = 12) -> list[Mistake]:
+        """Find the images that are most confidently classified wrongly.
+
+        Args:
+            most: How many to tell.
+
+        Returns:
+            The most confident one first.
+        """
+        odds = np.exp(self.logits - self.logits.max(axis=-1, keepdims=True))
+        shares = odds / odds.sum(axis=-1, keepdims=True)
+        truth, predicted = self.split.labels, self.logits.argmax(axis=-1)
+        wrong = np.flatnonzero(predicted != truth)
+        confidence = shares[wrong, predicted[wrong]]
+        return [
+            Mistake(
+                position=int(at),
+                truth=self.labels[truth[at]],
+                predicted=self.labels[predicted[at]],
+                confidence=float(shares[at, predicted[at]]),
+                truth_probability=float(shares[at, truth[at]]),
+            )
+            for at in wrong[np.argsort(-confidence, kind="stable")[:most]]
+        ]
 
 
 def evaluate(
@@ -76,6 +160,37 @@ def evaluate(
         >>> data = training.load_data("digits")
         >>> training.evaluate(zoo.load_model("resnet20.digits"), data).accuracy
     """
+    return answers(
+        model, data, preprocessing=preprocessing, labels=labels, batch_size=batch_size
+    ).metrics()
+
+
+def answers(
+    model: Any,
+    data: Data | Split,
+    *,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+    batch_size: int = 256,
+) -> Answers:
+    """Let a classifier answer, to be measured and looked at; see `evaluate`.
+
+    Args:
+        model: As in `evaluate`.
+        data: As in `evaluate`.
+        preprocessing: As in `evaluate`.
+        labels: As in `evaluate`.
+        batch_size: As in `evaluate`.
+
+    Returns:
+        The images with their logits.
+
+    Raises:
+        InputError: As in `evaluate`.
+
+    Example:
+        >>> answers(zoo.load_model("resnet20.digits"), data).mistakes()[0].confidence
+    """
     split = data.test if isinstance(data, Data) else data
     if isinstance(data, Data):
         preprocessing = preprocessing or data.preprocessing
@@ -102,7 +217,7 @@ def evaluate(
     wrong = np.flatnonzero(~np.isfinite(logits).all(axis=-1))
     if len(wrong):
         raise InputError(f"evaluate: the model's logits for image {wrong[0]} are not finite")
-    return _measure(logits, split.labels, labels or [str(number) for number in range(classes)])
+    return Answers(split, tuple(labels or map(str, range(classes))), logits)
 
 
 def wilson(correct: int, count: int) -> tuple[float, float]:
@@ -166,6 +281,10 @@ def _measure(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Me
         loss=float(np.mean(log_sum - logits[np.arange(count), labels])),
         per_class={
             name: float(confusion[i, i] / totals[i]) if totals[i] else None
+            for i, name in enumerate(names)
+        },
+        per_class_intervals={
+            name: wilson(int(confusion[i, i]), int(totals[i])) if totals[i] else None
             for i, name in enumerate(names)
         },
         confusion=tuple(tuple(int(cell) for cell in row) for row in confusion),

@@ -1,7 +1,8 @@
 """A training from recipe to folder: what `train` does, and what it leaves.
 
 A run's folder holds ``model.keras``, ``card.json``, ``history.csv`` and ``recipe.toml``, the same
-as a folder of ``saved_models``. While it is under way there is a ``checkpoint.npz`` too: as long
+as a folder of ``saved_models``, and for people ``curves.png``, ``curves.html`` and TensorBoard's
+logs. While it is under way there is a ``checkpoint.npz`` too: as long
 as that is there, the run is not finished. An older model in the folder stays until the new one
 takes its place. Another training in the same folder is refused as long as one is under way.
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training import checkpoint, environment, precision
+from training import checkpoint, curves, environment, precision
 from training.batches import steps_per_epoch
 from training.checkpoint import State
 from training.data import Data, Split, load_data, stratified
@@ -21,6 +22,7 @@ from training.evaluation import Metrics, evaluate
 from training.lock import holding
 from training.progress import Progress, default
 from training.recipe import Recipe
+from training.records import recording
 from zoo import history
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError
@@ -189,6 +191,7 @@ class _Run:
 
         if resume:
             self._resume()
+        progress = recording(progress, self.folder, self.recipe, self.state.history)
         loop = Loop(
             self.model,
             self.recipe,
@@ -269,6 +272,7 @@ class _Run:
         card = self._describe(measured, digest)
         if self.folder is not None:
             card.write(self.folder / CARD_FILE)
+            curves.write(self.folder, self.recipe, self.state.history, card)
             checkpoint.remove(self.folder)
         return Result(model, card, self.state.history, self.folder)
 
@@ -304,6 +308,7 @@ class _Run:
             recipe=recipe.model_dump(mode="json"),
             sha256=digest,
             versions=environment.versions(),
+            hardware=environment.hardware(),
             commit=environment.commit(),
             notes=(*data.notes, *self.state.origin, *recipe.notes),
         )

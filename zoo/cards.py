@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pydantic
 
 from zoo.errors import InputError
-from zoo.files import write_text
+from zoo.files import sha256, write_text
 from zoo.norm import Norm
 from zoo.preprocessing import Preprocessing
 from zoo.registry import Size
@@ -16,6 +16,29 @@ from zoo.settings import Number, Settings
 
 CARD_FILE = "card.json"
 MODEL_FILE = "model.keras"
+
+
+class Evaluation(Settings):
+    """A measurement of finished weights on the test split of a data set.
+
+    Args:
+        accuracy: The share of its images that got their own class as the highest logit.
+        low: Where the accuracy's 95 % interval begins.
+        high: Where it ends.
+        loss: The mean cross-entropy, in nats.
+        images: How many images there were.
+        date: When, in ISO 8601.
+
+    Raises:
+        InputError: A value is out of its range.
+    """
+
+    accuracy: Annotated[Number, pydantic.Field(ge=0, le=1)]
+    low: Annotated[Number, pydantic.Field(ge=0, le=1)]
+    high: Annotated[Number, pydantic.Field(ge=0, le=1)]
+    loss: Number
+    images: Size
+    date: Annotated[str, pydantic.Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 
 
 class Card(Settings):
@@ -38,6 +61,8 @@ class Card(Settings):
         recipe: The resolved recipe, with every default.
         sha256: The hash of the weight file beside the card.
         versions: Of the packages that made it.
+        hardware: What it was trained on; empty where that is not known.
+        evaluations: What was measured later, by the name of the data set.
         commit: Of this project, where known.
         notes: What a reader of the numbers should know.
 
@@ -62,6 +87,8 @@ class Card(Settings):
     recipe: dict[str, Any]
     sha256: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
     versions: dict[str, str]
+    hardware: str = ""
+    evaluations: dict[str, Evaluation] = pydantic.Field(default_factory=dict)
     commit: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -114,3 +141,31 @@ class Card(Settings):
             The path.
         """
         return write_text(path, self.model_dump_json(indent=2) + "\n")
+
+
+def own_card(path: str | os.PathLike[str]) -> Card:
+    """Read the card beside a weight file, and make sure that it speaks of this very file.
+
+    Args:
+        path: The ``.keras`` file.
+
+    Returns:
+        The card.
+
+    Raises:
+        InputError: The file or the card is missing, or the card is of another file.
+
+    Example:
+        >>> own_card("runs/demo/model.keras").name
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    card = Card.read(path.parent / CARD_FILE)
+    received = sha256(path)
+    if received != card.sha256:
+        raise InputError(
+            f"{path.parent / CARD_FILE} is the card of another file than {path.name}: SHA-256 "
+            f"{received[:12]}..., there {card.sha256[:12]}..."
+        )
+    return card

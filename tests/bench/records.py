@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from export.latency import processor
 from zoo.files import write_json
+from zoo.hardware import processor
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("keras", "tensorflow", "numpy", "onnx", "onnxruntime", "tf2onnx")

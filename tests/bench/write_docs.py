@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from export.rules.engine import EXPLANATIONS
+from training.results import read
 from zoo.cards import CARD_FILE, Card
 from zoo.files import write_text
 
@@ -273,6 +274,14 @@ def weights() -> str:
     return table((*header, "trained in"), lines)
 
 
+def results() -> str:
+    """The trainings of the shipped weights, as `zoo results --markdown` shows them."""
+    found = read([ROOT / "saved_models"])
+    if found.broken:
+        raise SystemExit("; ".join(found.broken))
+    return found.to_markdown()
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "reasons": reasons,
     "applications": applications,
@@ -283,6 +292,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "precision": precision,
     "loader": loader,
     "weights": weights,
+    "results": results,
 }
 
 

@@ -34,11 +34,13 @@ def seven(tmp_path_factory) -> Path:
 
 
 def test_train_leaves_what_it_says(trained):
-    assert {path.name for path in trained.iterdir()} == {
+    assert {path.name for path in trained.iterdir() if path.is_file()} == {
         "model.keras",
         "card.json",
         "history.csv",
         "recipe.toml",
+        "curves.png",
+        "curves.html",
     }
     assert zoo.Card.read(trained / "card.json").width == 0.5
 
@@ -102,7 +104,7 @@ def test_predict_gives_the_same_answer_from_either_file(capsys, trained, bundled
 def test_pretrained_weights_go_the_same_way(capsys, trained, monkeypatch):
     folder = trained.parent / "models" / "resnet20.digits"
     folder.mkdir(parents=True)
-    for path in trained.iterdir():
+    for path in filter(Path.is_file, trained.iterdir()):
         (folder / path.name).write_bytes(path.read_bytes())
     monkeypatch.setenv("FOLDZOO_MODELS", str(folder.parent))
     assert document(capsys, "list", "--pretrained") == {"models": ["resnet20.digits"]}
@@ -122,7 +124,7 @@ def test_the_demo_takes_a_finished_run_and_leaves_everything_in_one_folder(
     monkeypatch.setattr(training.Recipe, "load", classmethod(lambda *_args, **_options: small))
     out = tmp_path / "demo"
     out.mkdir()
-    for path in trained.iterdir():
+    for path in filter(Path.is_file, trained.iterdir()):
         (out / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(training, "train", None)  # calling it would be an error
     report = document(capsys, "demo", "--out", str(out))
@@ -132,6 +134,8 @@ def test_the_demo_takes_a_finished_run_and_leaves_everything_in_one_folder(
         "card.json",
         "history.csv",
         "recipe.toml",
+        "curves.png",
+        "curves.html",
         "folded.keras",
         "model.onnx",
         "report.json",

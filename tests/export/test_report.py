@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.charts import chart, ticks
 from export.checks import Check, Verdict
-from export.report import Accuracy, Report, choose, number, sample
+from export.report import Accuracy, Report, choose, sample
+from zoo.charts import chart, ticks
+from zoo.pages import number
 
 from .pages import HOSTILE, Page, browse
 

@@ -42,8 +42,19 @@ def press_ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)
 
 
+FINISHED = [
+    "card.json",
+    "curves.html",
+    "curves.png",
+    "history.csv",
+    "model.keras",
+    "recipe.toml",
+]
+
+
 def files(folder):
-    return sorted(path.name for path in folder.iterdir())
+    """The files of a run; beside them is a folder of TensorBoard's where that is installed."""
+    return sorted(path.name for path in folder.iterdir() if path.name != "tensorboard")
 
 
 @pytest.fixture
@@ -53,7 +64,7 @@ def run(recipe, tmp_path, silent):
 
 
 def test_a_run_leaves_a_folder_like_those_of_saved_models(run, recipe, digits, monkeypatch):
-    assert files(run.folder) == ["card.json", "history.csv", "model.keras", "recipe.toml"]
+    assert files(run.folder) == FINISHED
     card = zoo.Card.read(run.folder / "card.json")
     assert card == run.card
     assert card.sha256 == sha256(run.folder / "model.keras")
@@ -184,7 +195,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes(recipe, tmp_path, step, silent)
     assert rest.begun["done"] == step
     assert rest.steps == list(range(step + 1, 11))
     assert [row["epoch"] for row in result.history] == [1, 2]
-    assert files(folder) == ["card.json", "history.csv", "model.keras", "recipe.toml"]
+    assert files(folder) == FINISHED
 
 
 def test_a_second_ctrl_c_does_not_wait(recipe, tmp_path):
@@ -271,7 +282,7 @@ def test_a_second_training_in_the_folder_is_refused(recipe, tmp_path, silent, op
     (line,) = refused
     assert f"another training is under way there, in process {os.getpid()}" in line
     assert str(tmp_path / "run") in line
-    assert files(tmp_path / "run") == ["card.json", "history.csv", "model.keras", "recipe.toml"]
+    assert files(tmp_path / "run") == FINISHED
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(recipe, tmp_path):

@@ -28,6 +28,7 @@ def root(
 app.command("demo", epilog="Example: zoo demo --out runs/demo")(demonstration.demo)
 app.command("list", epilog="Example: zoo list 'resnet*'")(catalogue.list_models)
 app.command("show", epilog="Example: zoo show resnet20")(catalogue.show)
+app.command("results", epilog="Example: zoo results runs --markdown")(catalogue.results)
 app.command("train", epilog="Example: zoo train resnet20.digits --set epochs=3 --out runs/three")(
     learning.train
 )

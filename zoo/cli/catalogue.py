@@ -1,13 +1,22 @@
-"""``zoo list`` and ``zoo show``: what there is."""
+"""``zoo list``, ``zoo show`` and ``zoo results``: what there is."""
 
 import math
-from typing import Annotated, Any
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from zoo.cli.learning import RUNS
+from zoo.cli.measured import runs_table
 from zoo.cli.screen import Json, finish, rows
 from zoo.cli.startup import load_keras
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from training.results import Results
 
 
 def list_models(
@@ -47,6 +56,52 @@ def show(
     finish(facts, human, as_json=as_json)
 
 
+def results(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FOLDER]...",
+            help="Runs, or folders of runs; by default runs and the pretrained weights.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the tables in Markdown.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the results of trainings side by side, seeds of one recipe with mean and deviation."""
+    from training.results import read
+    from zoo.pretrained import folders as weights
+
+    if markdown and as_json:
+        raise InputError("accepted is either --markdown or --json; received both")
+    found = read(folders or [place for place in (RUNS, *weights()) if place.is_dir()])
+
+    def human(console: Console) -> None:
+        if markdown:
+            sys.stdout.write(found.to_markdown())
+        elif found.runs:
+            console.print(runs_table(found), soft_wrap=False)
+        _tell_the_rest(found)
+
+    finish(found.to_dict(), human, as_json=as_json)
+    if found.broken:
+        raise typer.Exit(2)
+
+
+def _tell_the_rest(found: "Results") -> None:
+    """Tell, on stderr, what is not in the table."""
+    told = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not (found.runs or found.unfinished or found.broken):
+        told.print("there are no runs yet")
+    for line in found.unfinished:
+        told.print(Text(line))
+    for line in found.broken:
+        told.print(Text(f"error: {line}"))
+
+
 def _architecture(name: str) -> dict[str, Any]:
     """Tell what the registry knows of a model, and how large it is."""
     import zoo
@@ -77,7 +132,11 @@ def _weights(name: str) -> dict[str, Any]:
 def _words(value: Any) -> str:
     """Write a value of a card on one line."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(map(_words, value)) or "none"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return (
+        f"{value:,}"
+        if isinstance(value, int) and not isinstance(value, bool)
+        else str(value) or "not known"
+    )

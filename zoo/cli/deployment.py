@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from zoo.cli.learning import open_classifier, test_split
-from zoo.cli.screen import DataDir, Json, checks, finish, stages, steps, verdict
+from zoo.cli.screen import DataDir, Json, check_page, checks, finish, stages, steps, verdict
 from zoo.cli.startup import load_keras
 from zoo.cli.summary import fold_summary, read_report, summary
 
@@ -81,7 +81,7 @@ def fold(
     check_writable(out)
     refuse_overwriting(file, out)
     if report is not None:
-        _check_page(report)
+        check_page(report)
     load_keras()
     given = source(file)
     folded = export.fold(given.model, forward=forward, keep=keep or (), preprocessing=preprocessing)
@@ -112,16 +112,6 @@ def fold(
     if certificate is not None:
         document["certificate"] = certificate.to_dict()
     finish(document, human, as_json=as_json)
-
-
-def _check_page(path: Path) -> None:
-    """Make sure, before the long work, that a page can be written at a place."""
-    from zoo.errors import InputError
-    from zoo.files import check_writable
-
-    if path.suffix not in (".html", ".htm"):
-        raise InputError(f"--report: accepted is a file name that ends in .html; received {path}")
-    check_writable(path)
 
 
 def export(

@@ -1,19 +1,25 @@
 """``zoo train`` and ``zoo evaluate``."""
 
+import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
-from zoo.cli.screen import DataDir, Json, finish, rows
+from zoo.cli.measured import accuracy, confusion, measured
+from zoo.cli.screen import DataDir, Json, check_page, finish, rows
 from zoo.cli.startup import load_keras
+from zoo.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from export.prediction import Classifier
-    from zoo import Preprocessing
+    from training import Metrics
+    from zoo import Card, Preprocessing
 
 RUNS = Path("runs")
 
@@ -99,7 +105,7 @@ def train(
     facts = [
         ("model", result.card.name),
         ("precision", result.card.precision),
-        ("test accuracy", _accuracy(metrics["test_accuracy"], _interval(metrics))),
+        ("test accuracy", accuracy(metrics["test_accuracy"], _interval(metrics))),
         ("test images", f"{metrics['test_images']:,}"),
         ("seconds", f"{result.seconds:.1f}"),
         ("images/s", f"{metrics['images_per_second']:,.0f}"),
@@ -135,40 +141,88 @@ def evaluate(
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Leave out images that cannot be read.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PAGE.html",
+            help="Write a page: confusion matrix, each class, the most confident mistakes.",
+            show_default=False,
+        ),
+    ] = None,
+    write_card: Annotated[
+        bool,
+        typer.Option("--write-card", help="Store what is measured in the card beside the file."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure the accuracy of a model on the test split of a data set."""
+    if write_card:
+        _own_card(file)
+    if report is not None:
+        check_page(report)
     import training
+    from training.evaluation import answers
+    from zoo.files import write_text
 
     model = open_classifier(file)
     load_keras()  # reading the data may load TensorFlow, which speaks at its start
     loaded = training.load_data(
         data, data_dir, skip_corrupt=skip_corrupt, preprocessing=model.known_preprocessing
     )
-    metrics = training.evaluate(model.logits, loaded, labels=model.labels or None)
-    facts = [
-        ("model", model.name),
-        ("accuracy", _accuracy(metrics.accuracy, metrics.interval)),
-        ("images", f"{metrics.count:,}"),
-        ("loss", f"{metrics.loss:.4f}"),
-        *((f"  {name}", _percent(share)) for name, share in metrics.per_class.items()),
-        *(("note", note) for note in loaded.notes),
-    ]
+    found = answers(model.logits, loaded, labels=model.labels or None)
+    metrics = found.metrics()
     document = {**metrics.to_dict(), "notes": list(loaded.notes)}
-    finish(document, lambda console: console.print(rows(facts)), as_json=as_json)
+    wrote = []
+    if report is not None:
+        from training.evaluation_page import page
+
+        wrote.append(write_text(report, page(model.name, data, found)))
+        document["report"] = str(report)
+    if write_card:
+        wrote.append(_store(file, data, metrics))
+        document["card"] = str(wrote[-1])
+
+    def human(console: Console) -> None:
+        console.print(rows([("model", model.name), *measured(metrics)]))
+        console.print(confusion(metrics, console))
+        for note in loaded.notes:
+            console.print(Text(f"note: {note}"))
+        for path in wrote:
+            console.print(Text(f"wrote {path}"))
+
+    finish(document, human, as_json=as_json)
+
+
+def _own_card(file: str) -> "Card":
+    """Read the card that a measurement can be stored in, or refuse."""
+    from zoo.cards import own_card
+
+    if Path(file).suffix != ".keras":
+        raise InputError(
+            "--write-card: accepted is a .keras file with its card.json beside it, no ONNX file "
+            f"and no pretrained weights by name; received {file}"
+        )
+    return own_card(file)
+
+
+def _store(file: str, data: str, metrics: "Metrics") -> Path:
+    """Store a measurement in the card beside a file; return the card's path."""
+    from zoo.cards import CARD_FILE, Evaluation
+
+    card = _own_card(file)
+    low, high = metrics.interval
+    evaluation = Evaluation(
+        accuracy=metrics.accuracy,
+        low=low,
+        high=high,
+        loss=metrics.loss,
+        images=metrics.count,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
+    kept = {**card.evaluations, data: evaluation}
+    return card.model_copy(update={"evaluations": kept}).write(Path(file).parent / CARD_FILE)
 
 
 def _interval(metrics: Mapping[str, float]) -> tuple[float, float]:
     """Read the interval that a card tells."""
     return metrics["test_accuracy_low"], metrics["test_accuracy_high"]
-
-
-def _accuracy(share: float, interval: tuple[float, float]) -> str:
-    """Write an accuracy with its interval."""
-    low, high = interval
-    return f"{_percent(share)} (95 % interval {_percent(low)} to {_percent(high)})"
-
-
-def _percent(share: float | None) -> str:
-    """Write a share, which is not there for a class without images."""
-    return "no images" if share is None else f"{100 * share:.2f} %"

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from zoo.files import writing
+from zoo.errors import InputError
+from zoo.files import check_writable, writing
 
 if TYPE_CHECKING:
     from export import Verdict
@@ -53,6 +55,13 @@ def finish(document: dict[str, Any], human: Callable[[Console], None], *, as_jso
         sys.stdout.flush()
     if not document.get("ok", True):
         raise typer.Exit(1)
+
+
+def check_page(path: Path) -> None:
+    """Make sure, before the long work, that a page can be written at a place."""
+    if path.suffix not in (".html", ".htm"):
+        raise InputError(f"--report: accepted is a file name that ends in .html; received {path}")
+    check_writable(path)
 
 
 def verdict(ok: bool) -> Text:
@@ -120,7 +129,7 @@ def steps(title: str) -> Iterator[Callable[[str, int, int], None]]:
 
 def checks(answer: "Verdict") -> Table:
     """Lay out the checks of a verdict."""
-    from export.report import number
+    from zoo.pages import number
 
     table = Table(box=None, pad_edge=False)
     table.add_column("")

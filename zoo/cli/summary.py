@@ -33,7 +33,7 @@ def summary(report: dict[str, Any], folder: Path) -> Table:
 
 def _lines(report: dict[str, Any], folder: Path) -> Iterator[tuple[str, str | Text]]:
     """Choose the lines."""
-    from export.report import number, percent, size
+    from zoo.pages import number, percent, size
 
     accuracy, differences = report["accuracy"], report["differences"]
     latency, norms = report["latency"], report["fold"]
@@ -81,7 +81,8 @@ def fold_summary(report: "Report") -> Group:
 
 def _each(entries: Sequence["Entry"]) -> Table:
     """Lay out one row for each layer: with its largest scale, and how many channels are dead."""
-    from export.report import HUGE_SCALE, number
+    from export.report import HUGE_SCALE
+    from zoo.pages import number
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("layer", overflow="fold")
@@ -103,7 +104,7 @@ def _each(entries: Sequence["Entry"]) -> Table:
 
 def _counts(entries: Sequence["Entry"]) -> Table:
     """Lay out how many layers went which way, and the largest scale."""
-    from export.report import number
+    from zoo.pages import number
 
     actions = Counter(entry.action for entry in entries)
     largest = max(entries, key=lambda entry: entry.max_scale)

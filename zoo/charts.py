@@ -3,10 +3,13 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # The box is about as wide as a phone, so that its text is drawn at its own size there.
 WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 30
+# What stands before loss and accuracy in a column of a history, and which line that is.
+SERIES = {"": "train", "val_": "held out", "test_": "test"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,49 @@ def chart(
         y_ticks=tuple(Tick(place(x_range[0], y)[1], _tick_label(y, step, percent)) for y in up),
         summary=f"{title}: " + "; ".join(f"{line.name} ends at {line.last}" for line in lines),
     )
+
+
+def learning_curves(history: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Lay out the curves of a training: one chart for the losses, one for the accuracies.
+
+    Args:
+        history: One row per epoch, with ``epoch`` and columns that end in ``loss`` and
+            ``accuracy``.
+
+    Returns:
+        The charts for which there are values.
+    """
+    kinds = (("Loss", "loss", False), ("Accuracy", "accuracy", True))
+    return [
+        chart(title, series, x_label="epoch", percent=percent)
+        for title, ending, percent in kinds
+        if (series := learning_series(history, ending))
+    ]
+
+
+def learning_series(
+    history: Sequence[Mapping[str, Any]], ending: str
+) -> dict[str, list[tuple[float, float]]]:
+    """Collect the columns of a history whose name has an ending.
+
+    Args:
+        history: One row per epoch.
+        ending: Such as ``loss``, also of ``val_loss``; the whole name of a single column.
+
+    Returns:
+        The finite points of each line, (epoch, value), by the line's name; none is empty.
+    """
+    columns = dict.fromkeys(key for row in history for key in row if key.endswith(ending))
+    series = {}
+    for column in columns:
+        points = [
+            (float(row["epoch"]), float(row[column]))
+            for row in history
+            if row.get(column) is not None and math.isfinite(row[column])
+        ]
+        if points:
+            series[SERIES.get(column.removesuffix(ending), column)] = points
+    return series
 
 
 def ticks(low: float, high: float, *, whole: bool = False, most: int = 5) -> list[float]:
