@@ -233,7 +233,7 @@ class _Moments(keras.Model):
     """
 
     def __init__(self, model: Any, norms: Sequence[Any]) -> None:
-        super().__init__()
+        super().__init__(name="moments")  # the class' own is no name for TensorFlow
         self.measured = model
         self.norms = list(norms)
 

@@ -211,9 +211,7 @@ def hidden_kernels(model: Any) -> list[Any]:
 
 
 def _sgd(recipe: Recipe, model: Any, **common: Any) -> SGD:
-    return SGD(
-        momentum=recipe.momentum, nesterov=recipe.nesterov, l2=recipe.weight_decay, **common
-    )
+    return SGD(momentum=recipe.momentum, nesterov=recipe.nesterov, l2=recipe.weight_decay, **common)
 
 
 def _adamw(recipe: Recipe, model: Any, **common: Any) -> AdamW:
@@ -254,8 +252,7 @@ def _lamb(recipe: Recipe, model: Any, **common: Any) -> Lamb:
 def _lion(recipe: Recipe, model: Any, **common: Any) -> Lion:
     if not recipe.momentum:
         raise InputError(
-            "momentum: accepted is more than 0 with optimizer 'lion'; received "
-            f"{recipe.momentum}"
+            f"momentum: accepted is more than 0 with optimizer 'lion'; received {recipe.momentum}"
         )
     return Lion(
         beta_1=recipe.momentum,

@@ -103,4 +103,4 @@ def test_a_warmup_of_nearly_everything_leaves_a_step(recipe, kind):
 @pytest.mark.parametrize("kind", ["cosine", "one_cycle", "linear"])
 def test_a_training_of_one_step_has_a_rate(recipe, kind):
     (rate,) = rates(recipe, 1, epochs=1, schedule=kind)
-    assert 0 < rate <= 0.1
+    assert 0 < rate <= 0.1 * (1 + 1e-6)  # the rate itself is rounded to float32
