@@ -59,7 +59,8 @@ class Averaging(keras.optimizers.Optimizer):
         if self.average:
             self.averages = self.add_optimizer_variables(variables, "average")
             for average, variable in zip(self.averages, variables, strict=True):
-                average.assign(variable)
+                # Unlike TensorFlow's, JAX's variables would share their memory.
+                average.assign(keras.ops.copy(variable))
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Move the weights, and their average after them."""
@@ -127,7 +128,8 @@ class Kept:
             zip(map(id, self._model.trainable_variables), optimizer.averages, strict=False)
         )
         for ours, theirs in zip(self._model.weights, self._twin.weights, strict=True):
-            theirs.assign(averaged.get(id(ours), ours))
+            # Unlike TensorFlow's, JAX's variables would share memory that training overwrites.
+            theirs.assign(keras.ops.copy(averaged.get(id(ours), ours)))
         if self._statistics is not None:
             self._statistics.renew(self._batches())
         return self._twin
