@@ -37,6 +37,7 @@ class Loop:
         progress: What is told of each step and epoch.
         save: Writes a checkpoint.
         schedule: The learning rate of each step.
+        kept: Makes the model that would be kept if the training ended now; what is validated.
     """
 
     model: Any
@@ -48,6 +49,7 @@ class Loop:
     progress: Progress
     save: Callable[[], None]
     schedule: Callable[[int], Any]
+    kept: Callable[[], Any]
 
     def __post_init__(self) -> None:
         self._epoch_began = (self.state.timed_images, self.state.timed_seconds)
@@ -135,7 +137,7 @@ class Loop:
             "accuracy": state.correct / state.images,
         }
         if self.held is not None:
-            measured = evaluate(self.model, self.held, preprocessing=self.data.preprocessing)
+            measured = evaluate(self.kept(), self.held, preprocessing=self.data.preprocessing)
             row |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
         state.seconds += time.perf_counter() - start
         row["learning_rate"] = float(self.schedule(state.step - 1))

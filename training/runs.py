@@ -9,6 +9,7 @@ takes its place. Another training in the same folder is refused as long as one i
 
 import os
 import shlex
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,23 +153,20 @@ class _Run:
     def __init__(self, recipe: Recipe, data: Data, folder: Path | None, *, resume: bool) -> None:
         import keras
 
-        from training import initial
-        from training.optimizer import SGD, schedule
+        from training import initial, schedules
+        from training import optimizer as optimizers
+        from training.averaging import Kept
 
         self.recipe, self.data, self.folder = recipe, data, folder
         self.train, self.held = _held_out(data, recipe.holdout)
         per_epoch = steps_per_epoch(recipe, len(self.train))
-        self.schedule = schedule(
-            recipe.learning_rate,
-            steps=per_epoch * recipe.epochs,
-            warmup_steps=round(per_epoch * recipe.warmup_epochs),
-        )
+        self.schedule = schedules.create(recipe, per_epoch)
         self.model = self._build()
         initial.freeze(self.model, recipe)
         # A run that goes on has its weights in its checkpoint, and needs no others any more.
         origin = [] if resume else initial.begin(self.model, recipe, data.labels)
         optimizer = precision.scaled(
-            SGD(self.schedule, recipe.momentum, recipe.nesterov, l2=recipe.weight_decay),
+            optimizers.create(recipe, self.model, self.schedule, steps=per_epoch * recipe.epochs),
             recipe.precision,
         )
         # Keras would wrap a mixed_float16 model's optimizer as well; that it is wrapped is ours
@@ -183,6 +181,7 @@ class _Run:
             jit_compile=precision.jit_compile(recipe.precision),
         )
         optimizer.build(self.model.trainable_variables)
+        self.kept = Kept(self.model, recipe, self._build, self.train, data.preprocessing)
         self.state = State(recipe.model_dump(mode="json"), keras.backend.backend(), origin=origin)
 
     def complete(self, progress: Progress, *, resume: bool, again: str) -> Result:
@@ -202,6 +201,7 @@ class _Run:
             progress,
             self._save,
             self.schedule,
+            self.kept,
         )
         if not resume:
             self._begin()
@@ -260,10 +260,13 @@ class _Run:
 
     def _end(self) -> Result:
         """Measure, write the finished run, and take the checkpoint away."""
-        measured = evaluate(self.model, self.data)
+        start = time.perf_counter()
+        kept = self.kept()
+        self.state.seconds += time.perf_counter() - start
+        measured = evaluate(kept, self.data)
         # A fresh model carries no optimizer, which would double the file.
         model = self._build()
-        model.set_weights(self.model.get_weights())
+        model.set_weights(kept.get_weights())
         digest = NO_FILE
         if self.folder is not None:
             from zoo import keras_files
