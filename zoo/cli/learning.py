@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zoo import Preprocessing
 
 RUNS = Path("runs")
+SEVERAL = "Several devices and hosts (JAX)"
 
 
 def test_split(
@@ -73,17 +74,74 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a finished run in the folder.")
     ] = False,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            envvar="ZOO_DEVICES",
+            help="Devices that each process uses; by default 1, or all with several processes.",
+            rich_help_panel=SEVERAL,
+            show_default=False,
+        ),
+    ] = None,
+    processes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            envvar="ZOO_PROCESSES",
+            help="Processes that train together; auto: what Slurm, Open MPI, Kubernetes or Cloud "
+            "TPU says.",
+            rich_help_panel=SEVERAL,
+            show_default=False,
+        ),
+    ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar="ZOO_COORDINATOR",
+            help="Where process 0 is found.",
+            rich_help_panel=SEVERAL,
+            show_default=False,
+        ),
+    ] = None,
+    process_id: Annotated[
+        int | None,
+        typer.Option(
+            metavar="I",
+            envvar="ZOO_PROCESS_ID",
+            help="The number of this process, from 0; process 0 writes and speaks.",
+            rich_help_panel=SEVERAL,
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model as a recipe says; leave its weights, card, history and recipe."""
     import training
+    from training.distribution import is_first
 
     chosen = training.Recipe.load(recipe, changes or ())
+    distribution = training.Distribution(
+        **_given(
+            devices=_number(devices),
+            processes=_number(processes),
+            coordinator=coordinator,
+            process_id=process_id,
+        )
+    )
     folder = out or RUNS / chosen.name
     load_keras()
     result = training.train(
-        chosen, out=folder, data_dir=data_dir, resume=resume, overwrite=overwrite
+        chosen,
+        out=folder,
+        data_dir=data_dir,
+        resume=resume,
+        overwrite=overwrite,
+        distribution=distribution,
     )
+    if not is_first():
+        return
     metrics = result.card.metrics
     facts = [
         ("model", result.card.name),
@@ -139,6 +197,16 @@ def evaluate(
         *((f"  {name}", _percent(share)) for name, share in metrics.per_class.items()),
     ]
     finish(metrics.to_dict(), lambda console: console.print(rows(facts)), as_json=as_json)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Keep the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _number(text: str | None) -> int | str | None:
+    """Read an option that is a number or a word."""
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _interval(metrics: Mapping[str, float]) -> tuple[float, float]:
