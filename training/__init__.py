@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "data": ["Data", "Split", "list_datasets", "load_data"],
         "distribution": ["Distribution"],
-        "errors": ["DivergenceError", "Interrupted", "LostProcess", "ProcessError"],
+        "errors": ["DivergenceError", "Interrupted", "LostProcessError", "ProcessError"],
         "evaluation": ["Metrics", "evaluate"],
         "progress": ["Progress"],
         "recipe": ["Augmentation", "Recipe", "list_recipes"],

@@ -174,6 +174,11 @@ def _connect(wanted: Distribution) -> None:
             "coordinator and the process_id"
         ) from error
     except RuntimeError as error:
+        if "must be called before" in str(error):
+            raise InputError(
+                "several processes: JAX was in use in this process before; begin the training "
+                "before anything else is computed"
+            ) from error
         raise InputError(
             f"the processes did not find each other within {wanted.timeout:g} s: start all of "
             f"them, with one coordinator and different process_ids ({_first_line(error)})"

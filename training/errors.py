@@ -34,7 +34,7 @@ class ProcessError(InputError):
         self.process_id = process_id
 
 
-class LostProcess(InputError):
+class LostProcessError(InputError):
     """Another process of the same training cannot be reached any more.
 
     Args:

@@ -4,7 +4,11 @@ Whatever one process alone may fail at, such as reading data or writing a file, 
 `Group.together`: the others are told and end too, instead of waiting for it for ever.
 """
 
+import atexit
 import hashlib
+import os
+import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
@@ -12,7 +16,7 @@ from typing import Any, TypeVar
 import lazy_loader
 import numpy as np
 
-from training.errors import LostProcess, ProcessError
+from training.errors import LostProcessError, ProcessError
 from zoo.errors import InputError
 
 keras = lazy_loader.load("keras")
@@ -22,6 +26,9 @@ Made = TypeVar("Made")
 # What one process tells the others at once: a mark and a text, in so many bytes.
 _LETTER_BYTES = 1024
 _GOES_ON, _STOPS, _FAILED = "+", "s", "!"
+# Gloo carries messages between CPUs, NCCL and RCCL between GPUs.
+_BROKEN = re.compile(r"\b(Gloo|NCCL|RCCL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED)\b")
+_EXIT_CODE = 2  # that of an InputError on the command line
 _REMEDIES = {
     "recipe": "start all processes with the same recipe and changes",
     "folder": "the folder must lie on a file system that all processes share",
@@ -156,7 +163,7 @@ class Group:
 
         Raises:
             ProcessError: Another process failed.
-            LostProcess: Another process cannot be reached any more.
+            LostProcessError: Another process cannot be reached any more.
         """
         if self.processes == 1:
             yield
@@ -169,8 +176,9 @@ class Group:
                 raise
             self._ended = True
             if _is_loss(error):
-                raise LostProcess(error) from error
-            with suppress(RuntimeError):  # this error is the first and tells more
+                atexit.register(_leave)
+                raise LostProcessError(error) from error
+            with suppress(RuntimeError, ValueError):  # this error is the first and tells more
                 self._exchange(_FAILED, str(error) or type(error).__name__)
             raise
 
@@ -229,11 +237,15 @@ class Group:
 
 
 def _is_loss(error: Exception) -> bool:
-    """Say whether an error of JAX' is that another process could not be reached."""
-    import jax
+    """Say whether an error of JAX', of whichever class, is a connection that broke."""
+    return isinstance(error, RuntimeError | ValueError) and bool(_BROKEN.search(str(error)))
 
-    unlike = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED")
-    return isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith(unlike)
+
+def _leave() -> None:
+    """End this process now: at its end JAX waits a minute for the dead one, and then aborts."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_EXIT_CODE)
 
 
 def _digest(fact: str | bytes) -> str:

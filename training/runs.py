@@ -97,7 +97,7 @@ def train(
         DivergenceError: The loss became NaN or infinite.
         Interrupted: Ctrl-C; the checkpoint in ``out`` can be resumed.
         ProcessError: Another process of the training failed.
-        LostProcess: Another process of the training died.
+        LostProcessError: Another process of the training died.
 
     Example:
         >>> result = training.train("resnet20.digits", out="runs/digits")
@@ -121,7 +121,14 @@ def train(
             return done
         again = _command(folder, data_dir, distribution)
         return _train(
-            chosen, folder, data_dir, progress, group, again, repeatable=repeatable, resume=resume
+            chosen,
+            folder,
+            data_dir,
+            progress,
+            group=group,
+            again=again,
+            repeatable=repeatable,
+            resume=resume,
         )
 
 
@@ -326,9 +333,9 @@ def _train(
     folder: Path | None,
     data_dir: str | os.PathLike[str] | None,
     progress: Progress | None,
+    *,
     group: Group,
     again: str,
-    *,
     repeatable: bool,
     resume: bool,
 ) -> Result:

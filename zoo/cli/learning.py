@@ -1,13 +1,14 @@
 """``zoo train`` and ``zoo evaluate``."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoo.cli.screen import DataDir, Json, finish, rows
-from zoo.cli.startup import load_keras
+from zoo.cli.startup import load_keras, stdout_for_the_answer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,14 +133,15 @@ def train(
     )
     folder = out or RUNS / chosen.name
     load_keras()
-    result = training.train(
-        chosen,
-        out=folder,
-        data_dir=data_dir,
-        resume=resume,
-        overwrite=overwrite,
-        distribution=distribution,
-    )
+    with stdout_for_the_answer() if distribution.processes != 1 else nullcontext():
+        result = training.train(
+            chosen,
+            out=folder,
+            data_dir=data_dir,
+            resume=resume,
+            overwrite=overwrite,
+            distribution=distribution,
+        )
     if not is_first():
         return
     metrics = result.card.metrics
