@@ -9,7 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "data": ["Data", "Split", "list_datasets", "load_data"],
-        "errors": ["DivergenceError", "Interrupted"],
+        "distribution": ["Distribution"],
+        "errors": ["DivergenceError", "Interrupted", "LostProcessError", "ProcessError"],
         "evaluation": ["Metrics", "evaluate"],
         "progress": ["Progress"],
         "recipe": ["Augmentation", "Recipe", "list_recipes"],

@@ -14,7 +14,9 @@ import keras
 import numpy as np
 
 from training import precision
-from training.data import Split
+from training.data import Data, Split
+from training.evaluation import Metrics, evaluate
+from training.group import Group
 from training.recipe import Recipe
 from zoo.errors import InputError
 from zoo.preprocessing import Preprocessing
@@ -93,6 +95,7 @@ class Kept:
         build: Makes another model of the same architecture.
         train: The images that are learned from.
         preprocessing: What turns them into the model's input.
+        group: The processes and devices that train together; each makes a second model by itself.
 
     Raises:
         InputError: The recipe asks for statistics over more images than there are.
@@ -104,7 +107,9 @@ class Kept:
         recipe: Recipe,
         build: Callable[[], Any],
         train: Split,
+        *,
         preprocessing: Preprocessing,
+        group: Group,
     ) -> None:
         if recipe.statistics_images > len(train):
             raise InputError(
@@ -112,7 +117,7 @@ class Kept:
                 f"{len(train)}; received {recipe.statistics_images}"
             )
         self._model, self._recipe, self._build = model, recipe, build
-        self._train, self._preprocessing = train, preprocessing
+        self._train, self._preprocessing, self._group = train, preprocessing, group
         self._asked = bool(recipe.average or recipe.statistics_images)
         self._twin: Any = None
         self._statistics: Statistics | None = None
@@ -121,6 +126,30 @@ class Kept:
         """Return the model as it would be kept; a later call may change the same one."""
         if not self._asked:
             return self._model
+        with self._group.alone():
+            return self._renewed()
+
+    def evaluate(
+        self, model: Any, data: Data | Split, *, preprocessing: Preprocessing | None = None
+    ) -> Metrics:
+        """Measure a model that `__call__` returned.
+
+        Args:
+            model: The model.
+            data: As in `training.evaluate`.
+            preprocessing: As in `training.evaluate`.
+
+        Returns:
+            The measurements.
+        """
+        if model is self._model:
+            predict = self._group.predictor(model)
+            return evaluate(predict, data, preprocessing=preprocessing)
+        with self._group.alone():
+            return evaluate(model, data, preprocessing=preprocessing)
+
+    def _renewed(self) -> Any:
+        """Give the second model the weights and statistics of this moment, and return it."""
         if self._twin is None:
             self._make_twin()
         optimizer = getattr(self._model.optimizer, "inner_optimizer", self._model.optimizer)
@@ -128,8 +157,9 @@ class Kept:
             zip(map(id, self._model.trainable_variables), optimizer.averages, strict=False)
         )
         for ours, theirs in zip(self._model.weights, self._twin.weights, strict=True):
-            # Unlike TensorFlow's, JAX's variables would share memory that training overwrites.
-            theirs.assign(keras.ops.copy(averaged.get(id(ours), ours)))
+            # By way of numpy: they may lie on all devices and the second model on one, and JAX
+            # frees the memory of weights that are trained, whoever shares it.
+            theirs.assign(np.array(keras.ops.convert_to_numpy(averaged.get(id(ours), ours))))
         if self._statistics is not None:
             self._statistics.renew(self._batches())
         return self._twin

@@ -21,6 +21,33 @@ class DivergenceError(InputError):
         self.step = step
 
 
+class ProcessError(InputError):
+    """Another process of the same training cannot go on.
+
+    Args:
+        process_id: Which one.
+        what: What it told.
+    """
+
+    def __init__(self, process_id: int, what: str) -> None:
+        super().__init__(f"process {process_id} of this training ended: {what}")
+        self.process_id = process_id
+
+
+class LostProcessError(InputError):
+    """Another process of the same training cannot be reached any more.
+
+    Args:
+        error: What the connection to it broke with.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            "another process of this training cannot be reached, so it may have died "
+            f"({' '.join(str(error).split())}); start all processes again with --resume"
+        )
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a request to terminate ended the training; what was reached can be resumed.
 

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from training.averaging import Kept
 from training.batches import batches, check_augmentation, steps_per_epoch
 from training.checkpoint import State
 from training.data import Data, Split
 from training.errors import DivergenceError
-from training.evaluation import evaluate
+from training.group import Group
 from training.prefetch import prefetched
 from training.progress import Progress
 from training.recipe import Recipe
@@ -37,7 +38,8 @@ class Loop:
         progress: What is told of each step and epoch.
         save: Writes a checkpoint.
         schedule: The learning rate of each step.
-        kept: Makes the model that would be kept if the training ended now; what is validated.
+        kept: Makes and measures the model that would be kept if the training ended now.
+        group: The processes and devices that train together.
     """
 
     model: Any
@@ -49,7 +51,8 @@ class Loop:
     progress: Progress
     save: Callable[[], None]
     schedule: Callable[[int], Any]
-    kept: Callable[[], Any]
+    kept: Kept
+    group: Group
 
     def __post_init__(self) -> None:
         self._epoch_began = (self.state.timed_images, self.state.timed_seconds)
@@ -63,7 +66,7 @@ class Loop:
         return self.steps_per_epoch * self.recipe.epochs
 
     def run(self) -> bool:
-        """Train until the last epoch is done or the person at the keyboard asks to stop.
+        """Train until the last epoch is done or someone asks one of the processes to stop.
 
         Returns:
             Whether the training is complete. A checkpoint was written either way.
@@ -83,20 +86,17 @@ class Loop:
                     epoch=epoch,
                     first=first,
                 ):
-                    self._step(images, labels)
-                    if asked.is_set() and self.state.step % self.steps_per_epoch:
+                    if self.group.any(asked.is_set()):
                         self.save()
                         return False
+                    self._step(images, labels)
                 self._end_epoch(epoch + 1)
-                if asked.is_set() and self.state.step < self.steps:
-                    self.save()
-                    return False
         return True
 
     def _step(self, images: Any, labels: Any) -> None:
-        """Train on one batch."""
+        """Train on one batch, of which each process takes its share."""
         start = time.perf_counter()
-        result = self.model.train_on_batch(images, labels, return_dict=True)
+        result = self.model.train_on_batch(*self.group.share(images, labels), return_dict=True)
         loss, accuracy = float(result["loss"]), float(result["accuracy"])
         took = time.perf_counter() - start
         state = self.state
@@ -137,7 +137,8 @@ class Loop:
             "accuracy": state.correct / state.images,
         }
         if self.held is not None:
-            measured = evaluate(self.kept(), self.held, preprocessing=self.data.preprocessing)
+            kept = self.kept()
+            measured = self.kept.evaluate(kept, self.held, preprocessing=self.data.preprocessing)
             row |= {"val_loss": measured.loss, "val_accuracy": measured.accuracy}
         state.seconds += time.perf_counter() - start
         row["learning_rate"] = float(self.schedule(state.step - 1))

@@ -10,6 +10,7 @@ takes its place. Another training in the same folder is refused as long as one i
 import os
 import shlex
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,10 @@ from training import checkpoint, curves, environment, precision
 from training.batches import steps_per_epoch
 from training.checkpoint import State
 from training.data import Data, Split, load_data, stratified
+from training.distribution import Distribution, join
 from training.errors import Interrupted
-from training.evaluation import Metrics, evaluate
+from training.evaluation import Metrics
+from training.group import Group
 from training.lock import holding
 from training.progress import Progress, default
 from training.recipe import Recipe
@@ -44,7 +47,7 @@ class Result:
 
     Args:
         model: The trained model, not compiled, in the precision it was trained in.
-        card: What is known of it. Its ``sha256`` is all zeros where no file was written.
+        card: What is known of it. Its ``sha256`` is all zeros where this process wrote no file.
         history: One row for each epoch: epoch, loss, accuracy, val_loss and val_accuracy where
             images are held out, learning_rate (of its last step), images_per_second, seconds
             (since the start). Loss and accuracy are means over the epoch's own steps, with
@@ -71,6 +74,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    distribution: Distribution | None = None,
     **overrides: Any,
 ) -> Result:
     """Train a model by a recipe, and measure it once on the test split at the end.
@@ -83,7 +87,9 @@ def train(
             returned as it is.
         overwrite: Whether a run that is in ``out`` may be replaced.
         progress: What is shown; None for a live line on a terminal and plain lines elsewhere,
-            both on standard error. ``training.Progress()`` shows nothing.
+            both on standard error, of process 0 alone. ``training.Progress()`` shows nothing.
+        distribution: The devices and processes to train on; None for one device. Each process
+            calls this function, and returns the same model and history; process 0 writes.
         **overrides: Keys of the recipe to change, for example ``epochs=2``.
 
     Returns:
@@ -93,6 +99,8 @@ def train(
         InputError: The recipe, the data or the folder cannot be used.
         DivergenceError: The loss became NaN or infinite.
         Interrupted: Ctrl-C; the checkpoint in ``out`` can be resumed.
+        ProcessError: Another process of the training failed.
+        LostProcessError: Another process of the training died.
 
     Example:
         >>> result = training.train("resnet20.digits", out="runs/digits")
@@ -101,18 +109,30 @@ def train(
     from training.repeatable import make_repeatable
 
     chosen = Recipe.load(recipe, **overrides)
+    if out is None and resume:
+        raise InputError("resume: accepted only with out, the folder of the run; received none")
+    group = join(distribution, chosen.batch_size)
     repeatable = make_repeatable(chosen.seed)
     chosen = _resolved(chosen)
-    if out is None:
-        if resume:
-            raise InputError("resume: accepted only with out, the folder of the run; received none")
-        return _train(chosen, None, data_dir, progress, repeatable=repeatable, resume=False)
-    folder = Path(out)
-    with holding(folder):
-        done = _look(folder, chosen, resume=resume, overwrite=overwrite)
+    folder = None if out is None else Path(out)
+    with (
+        group.together(),
+        holding(folder) if folder is not None and group.is_first else nullcontext(),
+    ):
+        done = _look_together(folder, chosen, group, resume=resume, overwrite=overwrite)
         if done is not None:
             return done
-        return _train(chosen, folder, data_dir, progress, repeatable=repeatable, resume=resume)
+        again = _command(folder, data_dir, distribution)
+        return _train(
+            chosen,
+            folder,
+            data_dir,
+            progress,
+            group=group,
+            again=again,
+            repeatable=repeatable,
+            resume=resume,
+        )
 
 
 def finished(
@@ -150,14 +170,17 @@ def finished(
 class _Run:
     """One training, from its first weights to its folder."""
 
-    def __init__(self, recipe: Recipe, data: Data, folder: Path | None, *, resume: bool) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Data, folder: Path | None, group: Group, *, resume: bool
+    ) -> None:
         import keras
 
         from training import initial, schedules
         from training import optimizer as optimizers
         from training.averaging import Kept
 
-        self.recipe, self.data, self.folder = recipe, data, folder
+        self.recipe, self.data, self.folder, self.group = recipe, data, folder, group
+        self.written = folder if group.is_first else None
         self.train, self.held = _held_out(data, recipe.holdout)
         per_epoch = steps_per_epoch(recipe, len(self.train))
         self.schedule = schedules.create(recipe, per_epoch)
@@ -181,7 +204,14 @@ class _Run:
             jit_compile=precision.jit_compile(recipe.precision),
         )
         optimizer.build(self.model.trainable_variables)
-        self.kept = Kept(self.model, recipe, self._build, self.train, data.preprocessing)
+        self.kept = Kept(
+            self.model,
+            recipe,
+            self._build,
+            self.train,
+            preprocessing=data.preprocessing,
+            group=group,
+        )
         self.state = State(recipe.model_dump(mode="json"), keras.backend.backend(), origin=origin)
 
     def complete(self, progress: Progress, *, resume: bool, again: str) -> Result:
@@ -190,7 +220,7 @@ class _Run:
 
         if resume:
             self._resume()
-        progress = recording(progress, self.folder, self.recipe, self.state.history)
+        progress = recording(progress, self.written, self.recipe, self.state.history)
         loop = Loop(
             self.model,
             self.recipe,
@@ -202,6 +232,7 @@ class _Run:
             self._save,
             self.schedule,
             self.kept,
+            self.group,
         )
         if not resume:
             self._begin()
@@ -214,7 +245,7 @@ class _Run:
         progress.note(
             f"{self.recipe.name}: {precision.describe(self.recipe.precision)}, "
             f"{len(self.train)} images, "
-            f"{self.recipe.epochs} epochs of {loop.steps_per_epoch} steps"
+            f"{self.recipe.epochs} epochs of {loop.steps_per_epoch} steps{self.group.describe()}"
         )
         for line in self.state.origin:
             progress.note(f"{self.recipe.name}: {line}")
@@ -244,9 +275,10 @@ class _Run:
 
     def _begin(self) -> None:
         """Leave what a run needs to be resumed, before the first step; see at once if one can."""
-        if self.folder is not None:
-            self._save()
-            self.recipe.save(self.folder / RECIPE_FILE)
+        self._save()
+        with self.group.together():
+            if self.written is not None:
+                self.recipe.save(self.written / RECIPE_FILE)
 
     def _resume(self) -> None:
         assert self.folder is not None
@@ -254,29 +286,31 @@ class _Run:
         checkpoint.restore(self.model, arrays)
 
     def _save(self) -> None:
-        if self.folder is not None:
-            checkpoint.save(self.folder, self.model, self.state)
-            history.write(self.folder / history.HISTORY_FILE, self.state.history)
+        with self.group.together():
+            if self.written is not None:
+                checkpoint.save(self.written, self.model, self.state)
+                history.write(self.written / history.HISTORY_FILE, self.state.history)
 
     def _end(self) -> Result:
         """Measure, write the finished run, and take the checkpoint away."""
         start = time.perf_counter()
         kept = self.kept()
         self.state.seconds += time.perf_counter() - start
-        measured = evaluate(kept, self.data)
+        measured = self.kept.evaluate(kept, self.data)
         # A fresh model carries no optimizer, which would double the file.
-        model = self._build()
-        model.set_weights(kept.get_weights())
+        with self.group.alone():
+            model = self._build()
+            model.set_weights(kept.get_weights())
         digest = NO_FILE
-        if self.folder is not None:
+        if self.written is not None:
             from zoo import keras_files
 
-            digest = sha256(keras_files.save(model, self.folder / MODEL_FILE))
+            digest = sha256(keras_files.save(model, self.written / MODEL_FILE))
         card = self._describe(measured, digest)
-        if self.folder is not None:
-            card.write(self.folder / CARD_FILE)
-            curves.write(self.folder, self.recipe, self.state.history, card)
-            checkpoint.remove(self.folder)
+        if self.written is not None:
+            card.write(self.written / CARD_FILE)
+            curves.write(self.written, self.recipe, self.state.history, card)
+            checkpoint.remove(self.written)
         return Result(model, card, self.state.history, self.folder)
 
     def _describe(self, measured: Metrics, digest: str) -> Card:
@@ -292,6 +326,8 @@ class _Run:
             "images_per_second": round(self.state.images_per_second, 1),
             "parameters": self.model.count_params(),
         }
+        if self.group.devices > 1:
+            metrics["devices"] = self.group.devices
         if self.held is not None:
             metrics["val_accuracy"] = self.state.history[-1]["val_accuracy"]
         return Card(
@@ -323,19 +359,25 @@ def _train(
     data_dir: str | os.PathLike[str] | None,
     progress: Progress | None,
     *,
+    group: Group,
+    again: str,
     repeatable: bool,
     resume: bool,
 ) -> Result:
     """Load the data and train, in a folder that was looked into."""
-    shown = default() if progress is None else progress
+    shown = progress or (default() if group.is_first else Progress())
     shown.note(f"reading {recipe.dataset}")
-    data = load_data(
-        recipe.dataset, data_dir, image_size=recipe.image_size, skip_corrupt=recipe.skip_corrupt
+    data = group.in_turn(
+        lambda: load_data(
+            recipe.dataset, data_dir, image_size=recipe.image_size, skip_corrupt=recipe.skip_corrupt
+        )
     )
+    group.check(data=data.train.labels.tobytes() + repr(data.train.images.shape).encode())
     if not repeatable:
         shown.note("TensorFlow was in use before: another run may differ in its last bits")
-    run = _Run(recipe, data, folder, resume=resume)
-    return run.complete(shown, resume=resume, again=_command(folder, data_dir))
+    with group.scope():
+        run = _Run(recipe, data, folder, group, resume=resume)
+        return run.complete(shown, resume=resume, again=again)
 
 
 def _resolved(recipe: Recipe) -> Recipe:
@@ -354,6 +396,22 @@ def _held_out(data: Data, share: float) -> tuple[Split, Split | None]:
             f"images, or 0; received {share}"
         )
     return data.train.take(learned), data.train.take(held)
+
+
+def _look_together(
+    folder: Path | None, recipe: Recipe, group: Group, *, resume: bool, overwrite: bool
+) -> Result | None:
+    """Look into the folder in process 0, and in the others where they shall read there."""
+    done = None
+    with group.together():
+        if folder is not None and group.is_first:
+            done = _look(folder, recipe, resume=resume, overwrite=overwrite)
+    there = [folder / name for name in (checkpoint.FILE, CARD_FILE)] if folder and resume else []
+    seen = [sha256(path) if path.is_file() else "" for path in there]
+    group.check(recipe=recipe.to_toml(), folder=" ".join(seen))
+    if folder is not None and resume and not group.is_first:
+        done = _look(folder, recipe, resume=resume, overwrite=overwrite)
+    return done
 
 
 def _look(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Result | None:
@@ -411,11 +469,17 @@ def _read(folder: Path, card: Card) -> Result | None:
     return Result(keras_files.load(path), card, history.read(table), folder)
 
 
-def _command(folder: Path | None, data_dir: str | os.PathLike[str] | None) -> str:
+def _command(
+    folder: Path | None,
+    data_dir: str | os.PathLike[str] | None,
+    distribution: Distribution | None,
+) -> str:
     """Write the command that goes on with a run."""
     if folder is None:
         return ""
     words = ["zoo", "train", str(folder / RECIPE_FILE), "--out", str(folder), "--resume"]
     if data_dir is not None:
         words += ["--data-dir", str(data_dir)]
+    if distribution is not None:
+        words += distribution.words()
     return shlex.join(words)

@@ -2,8 +2,9 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from zoo.cli.measured import accuracy, confusion, measured
 from zoo.cli.screen import DataDir, Json, check_page, finish, rows
-from zoo.cli.startup import load_keras
+from zoo.cli.startup import load_keras, stdout_for_the_answer
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from zoo import Card, Preprocessing
 
 RUNS = Path("runs")
+SEVERAL = "Several devices and hosts (JAX)"
 
 
 def test_split(
@@ -89,18 +91,76 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a finished run in the folder.")
     ] = False,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            envvar="ZOO_DEVICES",
+            help="Devices that each process uses; by default 1, or all with several processes.",
+            rich_help_panel=SEVERAL,
+            show_default=False,
+        ),
+    ] = None,
+    processes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            envvar="ZOO_PROCESSES",
+            help="Processes that train together; auto: what Slurm, Open MPI, Kubernetes or Cloud "
+            "TPU says.",
+            rich_help_panel=SEVERAL,
+            show_default=False,
+        ),
+    ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar="ZOO_COORDINATOR",
+            help="Where process 0 is found.",
+            rich_help_panel=SEVERAL,
+            show_default=False,
+        ),
+    ] = None,
+    process_id: Annotated[
+        int | None,
+        typer.Option(
+            metavar="I",
+            envvar="ZOO_PROCESS_ID",
+            help="The number of this process, from 0; process 0 writes and speaks.",
+            rich_help_panel=SEVERAL,
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model as a recipe says; leave its weights, card, history and recipe."""
     import training
+    from training.distribution import is_first
 
     begun = {} if weights is None else {"weights": weights}
     chosen = training.Recipe.load(recipe, changes or (), **begun)
+    distribution = training.Distribution(
+        **_given(
+            devices=_number(devices),
+            processes=_number(processes),
+            coordinator=coordinator,
+            process_id=process_id,
+        )
+    )
     folder = out or RUNS / chosen.name
     load_keras()
-    result = training.train(
-        chosen, out=folder, data_dir=data_dir, resume=resume, overwrite=overwrite
-    )
+    with stdout_for_the_answer() if distribution.processes != 1 else nullcontext():
+        result = training.train(
+            chosen,
+            out=folder,
+            data_dir=data_dir,
+            resume=resume,
+            overwrite=overwrite,
+            distribution=distribution,
+        )
+    if not is_first():
+        return
     metrics = result.card.metrics
     facts = [
         ("model", result.card.name),
@@ -221,6 +281,16 @@ def _store(file: str, data: str, metrics: "Metrics") -> Path:
     )
     kept = {**card.evaluations, data: evaluation}
     return card.model_copy(update={"evaluations": kept}).write(Path(file).parent / CARD_FILE)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Keep the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _number(text: str | None) -> int | str | None:
+    """Read an option that is a number or a word."""
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _interval(metrics: Mapping[str, float]) -> tuple[float, float]:

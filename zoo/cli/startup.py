@@ -47,3 +47,20 @@ def _stderr_held_back() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+@contextmanager
+def stdout_for_the_answer() -> Iterator[None]:
+    """Send to stderr what is written to stdout meanwhile, also by C++ code.
+
+    Gloo, by which processes on CPUs exchange arrays, tells on stdout of each connection.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

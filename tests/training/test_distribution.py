@@ -1,0 +1,415 @@
+"""Several processes and devices train what one trains, and end together.
+
+Real processes on the loopback: two that train as one, and one that trains alone for comparison.
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import training
+from training import checkpoint, distribution
+from training.group import Group
+from zoo import InputError
+from zoo.cli import run
+
+needs_jax = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None,
+    reason='jax is not installed; pip install -c constraints.txt -e ".[jax]"',
+)
+
+# BatchNorm with its statistics, dropout with its state and augmentation are what two halves of a
+# batch could differ in.
+COMMON = """
+import json, os, signal, sys
+sys.modules["tensorflow"] = None  # not needed on JAX, and slow to load
+from pathlib import Path
+import numpy as np
+import training, zoo
+from training import checkpoint, lock
+from zoo import InputError, blocks
+
+folder, me = Path(sys.argv[1]), int(sys.argv[2])
+
+@zoo.register_model(input_shape=(8, 8, 3), num_classes=10, paper="none")
+def tiny(options):
+    image = blocks.image(options)
+    x = blocks.conv_norm_act(image, 8, 3, norm=options.norm, stride=2, name="stem")
+    return blocks.model(options, image, {2: x}, name="tiny")
+
+recipe = training.Recipe(
+    name="tiny.digits", arch="tiny", dataset="digits", image_size=8, epochs=2, batch_size=256,
+    learning_rate=0.1, holdout=0.1, dropout=0.2, precision="float32",
+    augmentation=training.Augmentation(pad_crop=1),
+)
+
+class Act(training.Progress):
+    def __init__(self, at=None, do=None):
+        self.at, self.do, self.steps = at, do, []
+
+    def begin(self, **values):
+        if self.at == 0:
+            self.do()
+
+    def step(self, *, step, loss, **values):
+        self.steps.append((step, loss))
+        if step == self.at:
+            self.do()
+
+def keep(name, result):
+    np.savez(folder / f"{name}.{me}.npz", *result.model.get_weights())
+    losses = [[row[key] for key in ("loss", "accuracy", "val_loss")] for row in result.history]
+    return {
+        "losses": losses, "test_loss": result.card.metrics["test_loss"],
+        "devices": result.card.metrics.get("devices"), "sha256": result.card.sha256,
+    }
+"""
+
+ALONE = """
+group = training.Distribution(devices="all")
+told = {}
+
+def refused(name, **options):
+    try:
+        training.train(recipe, progress=training.Progress(), **options)
+    except InputError as error:
+        told[name] = str(error)
+
+auto = training.Distribution(processes="auto", timeout=5.0)
+refused("no launcher", distribution=auto)
+told["one"] = keep("one", training.train(recipe, progress=training.Progress()))
+told["two"] = keep("two", training.train(recipe, distribution=group, progress=training.Progress()))
+refused("too many", distribution=training.Distribution(devices=3))
+refused("odd", batch_size=255, distribution=group)
+refused("too late", distribution=auto)
+(folder / "alone.json").write_text(json.dumps(told))
+"""
+
+PAIR = """
+from zoo.cli import run
+
+group = training.Distribution(
+    processes=2, coordinator=f"localhost:{sys.argv[3]}", process_id=me, timeout=60.0
+)
+saves, told = [], {}
+real = checkpoint.save
+
+def counted(*values):
+    saves.append(values)
+    return real(*values)
+
+checkpoint.save = counted
+
+def train(name, out, progress=None, **options):
+    saves.clear()
+    progress = progress or Act()
+    try:
+        result = training.train(
+            recipe, out=folder / out, distribution=group, progress=progress, **options
+        )
+        told[name] = keep(name, result)
+    except (InputError, KeyboardInterrupt) as error:
+        told[name] = {"error": type(error).__name__, "line": str(error)}
+    told[name] |= {"saves": len(saves), "steps": progress.steps}
+    (folder / f"pair.{me}.json").write_text(json.dumps(told))
+
+def terminate():
+    told["lock"] = (folder / "stopped" / lock.FILE).read_text().strip()
+    if me == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+def fail():
+    if me == 1:
+        raise InputError("the disk is gone")
+
+def die():
+    if me == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+told["pid"] = os.getpid()
+words = ["train", str(folder / f"recipe.{me}.toml"), "--out", str(folder / "whole"), "--json"]
+recipe.save(words[1])
+told["command"] = {"code": run(words), "saves": len(saves)}
+train("whole", "whole", resume=True)
+train("other recipe", "other", learning_rate=0.1 + me)
+train("in use", "whole")
+train("stopped", "stopped", Act(3, terminate))
+train("not shared", "stopped" if me == 0 else "elsewhere", resume=True)
+train("resumed", "stopped", resume=True)
+train("failed", "failed", Act(2, fail))
+train("lost", "lost", Act(0, die))
+"""
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        return taken.getsockname()[1]
+
+
+def start(code, *words, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMON + code, *map(str, words)],
+        env={**os.environ, "KERAS_BACKEND": "jax", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def told_in(error, message):
+    with pytest.raises(InputError, match=message):
+        raise InputError(error)
+
+
+def weights(path):
+    with np.load(path) as arrays:
+        return [arrays[name] for name in arrays.files]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """The folder of two processes, what each told of its trainings, and what each printed."""
+    folder, port = tmp_path_factory.mktemp("pair"), free_port()
+    group = {"ZOO_PROCESSES": "2", "ZOO_COORDINATOR": f"localhost:{port}"}
+    both = [
+        start(PAIR, folder, number, port, **group, ZOO_PROCESS_ID=str(number)) for number in (0, 1)
+    ]
+    printed = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [2, -signal.SIGKILL], printed
+    told = [json.loads((folder / f"pair.{number}.json").read_text()) for number in (0, 1)]
+    return folder, told, printed
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folder of one process that trains on one device and on two, and what it told."""
+    folder = tmp_path_factory.mktemp("alone")
+    process = start(ALONE, folder, 0, XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    printed = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    return folder, json.loads((folder / "alone.json").read_text())
+
+
+def assert_close(one, two):
+    for left, right in zip(one, two, strict=True):
+        # Sums over the batch are made of partial sums, in another order: float32 differs in its
+        # last bits at each step, and ten steps carry that on. Another batch, other statistics or
+        # another dropout would differ in the first digits.
+        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
+
+
+@needs_jax
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(pair, alone):
+    (folder, told, _), (other, reference) = pair, alone
+    assert_close(weights(folder / "whole.0.npz"), weights(other / "one.0.npz"))
+    for one in told:
+        assert one["whole"]["losses"] == told[0]["whole"]["losses"]
+        assert_close(one["whole"]["losses"], reference["one"]["losses"])
+        assert one["whole"]["test_loss"] == pytest.approx(reference["one"]["test_loss"], rel=1e-3)
+        assert one["whole"]["devices"] == 2
+
+
+@needs_jax
+@pytest.mark.slow
+def test_two_devices_of_one_process_train_what_one_trains(alone):
+    folder, told = alone
+    assert_close(weights(folder / "one.0.npz"), weights(folder / "two.0.npz"))
+    assert_close(told["one"]["losses"], told["two"]["losses"])
+    assert told["one"]["test_loss"] == pytest.approx(told["two"]["test_loss"], rel=1e-3)
+    assert [told["one"]["devices"], told["two"]["devices"]] == [None, 2]
+
+
+@needs_jax
+@pytest.mark.slow
+def test_only_process_0_writes_and_speaks(pair):
+    folder, told, printed = pair
+    files = ["card.json", "history.csv", "model.keras", "recipe.toml"]
+    assert sorted(path.name for path in (folder / "whole").iterdir()) == files
+    assert not (folder / "elsewhere").exists()
+    # Before the first step and after each of the two epochs.
+    assert [one["command"] for one in told] == [{"code": 0, "saves": 3}, {"code": 0, "saves": 0}]
+    assert json.loads(printed[0][0])["card"]["sha256"] == told[0]["whole"]["sha256"]
+    assert printed[1][0] == ""
+    assert "epoch 2/2" in printed[0][1]
+    assert "epoch" not in printed[1][1]
+    assert told[0]["lock"] == told[1]["lock"] == str(told[0]["pid"])
+
+
+@needs_jax
+@pytest.mark.slow
+def test_a_signal_to_one_stops_both_and_they_resume_to_the_same_bits(pair):
+    folder, told, _ = pair
+    for number, one in enumerate(told):
+        assert one["stopped"]["error"] == "Interrupted"
+        assert one["stopped"]["line"].startswith("interrupted after step 3 of 10; go on with: ")
+        assert one["stopped"]["line"].endswith(f" --process-id {number}")
+        assert [step for step, _ in one["resumed"]["steps"]] == list(range(4, 11))
+        assert one["resumed"]["steps"] == told[0]["resumed"]["steps"]
+        assert one["resumed"]["losses"] == one["whole"]["losses"]
+        # A sum of two parts is the same in either order.
+        whole, resumed = (weights(folder / f"{name}.{number}.npz") for name in ("whole", "resumed"))
+        for left, right in zip(whole, resumed, strict=True):
+            np.testing.assert_array_equal(left, right)
+    assert [one["stopped"]["saves"] for one in told] == [2, 0]
+
+
+@needs_jax
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("other recipe", r"recipe: what process 1 finds.*same recipe", r"recipe: .*same recipe"),
+        ("in use", r"holds a finished run; pass --overw", r"process 0 .*holds a finished run"),
+        ("not shared", r"folder: what process 1 finds.*share", r"folder: .*all processes share"),
+        ("failed", r"^process 1 of this training ended: the disk is gone$", r"^the disk is gone$"),
+    ],
+)
+def test_where_one_cannot_go_on_both_are_told(pair, name, first, second):
+    _, told, _ = pair
+    for one, expected in zip(told, (first, second), strict=True):
+        told_in(one[name]["line"], expected)
+
+
+@needs_jax
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_other_one(pair):
+    folder, told, _ = pair  # which ended at once, with the exit code of bad input
+    assert told[0]["lost"]["error"] == "LostProcessError"
+    assert "start all processes again with --resume" in told[0]["lost"]["line"]
+    assert checkpoint.exists(folder / "lost")
+
+
+@needs_jax
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("too many", r"devices: accepted is at most 2.*received 3"),
+        ("no launcher", r"processes: 'auto' is accepted under Slurm.*pass the number"),
+        ("too late", r"JAX was in use in this process before"),
+        ("odd", r"batch_size: accepted is a multiple of 2 .*received 255"),
+    ],
+)
+def test_what_the_machine_does_not_have_is_told(alone, what, message):
+    _, told = alone
+    told_in(told[what], message)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"processes": 0}, r"processes: accepted is a number of at least 1 or 'auto'; received 0"),
+        ({"processes": "many"}, r"processes: .*received 'many'"),
+        ({"processes": None}, r"processes: .*received None"),
+        ({"devices": 0}, r"devices: accepted is a number of at least 1 or 'all'; received 0"),
+        ({"devices": True}, r"devices: .*received True"),
+        ({"coordinator": "here"}, r"coordinator: accepted is host:port.*received 'here'"),
+        ({"coordinator": "here:99999"}, r"coordinator: .*received 'here:99999'"),
+        ({"processes": 2}, r"need a coordinator"),
+        ({"processes": 2, "coordinator": "here:1"}, r"need a coordinator .*process_id None"),
+        ({"processes": 2, "process_id": 1}, r"need a coordinator .*coordinator ''"),
+        (
+            {"processes": 2, "coordinator": "here:1", "process_id": 2},
+            r"process_id: accepted is less than processes, that is 2; received 2",
+        ),
+        ({"process_id": 1}, r"process_id: accepted is less than processes, that is 1"),
+        ({"timeout": 0.0}, r"timeout: .*greater than 0"),
+        ({"nodes": 2}, r"Distribution has no key 'nodes'"),
+    ],
+)
+def test_bad_values_are_told(values, message):
+    with pytest.raises(InputError, match=message) as caught:
+        training.Distribution(**values)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["[::1]:1234", "host-1.example:80", "10.0.0.1:65535"])
+def test_addresses_that_are_accepted(address):
+    group = training.Distribution(processes=3, coordinator=address, process_id=2, devices=4)
+    assert group.words() == (
+        f"--processes 3 --coordinator {address} --process-id 2 --devices 4".split()
+    )
+    assert training.Distribution().words() == []
+
+
+@pytest.fixture
+def on_jax(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+
+
+def of_two(**values):
+    values = {"processes": 2, "coordinator": "localhost:1", "process_id": 1, **values}
+    return training.Distribution(**values)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="the backend is jax here")
+@pytest.mark.parametrize(
+    "values", [{"processes": 2}, {"processes": 1, "process_id": 0, "devices": 2}]
+)
+def test_other_backends_than_jax_are_refused(recipe, silent, values):
+    with pytest.raises(InputError, match=r"set KERAS_BACKEND=jax; .*received tensorflow"):
+        training.train(recipe, distribution=of_two(**values), progress=silent)
+
+
+def test_a_batch_that_cannot_be_divided_is_told_before_anyone_waits(recipe, silent, on_jax):
+    with pytest.raises(InputError, match="multiple of 2 for 2 processes; received 255"):
+        training.train(recipe, batch_size=255, distribution=of_two(), progress=silent)
+
+
+@needs_jax
+def test_a_coordinator_that_is_not_there_is_told(on_jax):
+    address = f"localhost:{free_port()}"
+    with pytest.raises(InputError, match=rf"did not answer at {address} within 0\.3 s \(.*start"):
+        distribution.join(of_two(coordinator=address, timeout=0.3), 256)
+
+
+def test_one_process_on_one_device_is_as_it_was():
+    group = distribution.join(None, 255)
+    batch = np.arange(255), np.arange(255)
+    assert all(mine is not None and len(mine) == 255 for mine in group.share(*batch))
+    assert group.is_first
+    assert distribution.is_first()
+    assert group.any(True)
+    assert not group.any(False)
+    assert group.describe() == ""
+    model = object()
+    assert group.predictor(model) is model
+
+
+def test_the_shares_of_all_processes_are_the_batch():
+    batch = np.arange(12)
+    parts = [Group(None, 3, number).share(batch)[0] for number in range(3)]
+    np.testing.assert_array_equal(np.concatenate(parts), batch)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--processes", "2"], "need a coordinator"),
+        (["--processes", "2", "--coordinator", "x:1", "--process-id", "2"], "less than processes"),
+        (["--processes", "-1"], "processes: accepted is a number of at least 1"),
+        (["--devices", "2"], "KERAS_BACKEND=jax"),
+    ],
+)
+def test_the_command_line_tells_bad_values_in_one_line(capsys, tmp_path, words, message):
+    assert run(["train", "resnet20.digits", "--out", str(tmp_path / "run"), *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_environment_is_read(capsys, tmp_path, monkeypatch):
+    for name, value in {"PROCESSES": "2", "COORDINATOR": "here:1", "PROCESS_ID": "7"}.items():
+        monkeypatch.setenv(f"ZOO_{name}", value)
+    assert run(["train", "resnet20.digits", "--out", str(tmp_path / "run")]) == 2
+    assert "received 7" in capsys.readouterr().err
