@@ -220,8 +220,10 @@ def _group(wanted: Distribution, batch_size: int) -> Group:
     every = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     counts = Counter(device.process_index for device in every)
     fewest = min(counts.values())
-    alone = wanted.devices is None and processes == 1
-    count = 1 if alone else fewest if wanted.devices in (None, "all") else wanted.devices
+    if isinstance(wanted.devices, int):
+        count = wanted.devices
+    else:
+        count = 1 if wanted.devices is None and processes == 1 else fewest
     if count > fewest:
         raise InputError(
             f"devices: accepted is at most {fewest}, which is what a process sees; received {count}"
