@@ -220,10 +220,10 @@ def _group(wanted: Distribution, batch_size: int) -> Group:
     every = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     counts = Counter(device.process_index for device in every)
     fewest = min(counts.values())
-    if wanted.devices is None or wanted.devices == "all":
-        count = 1 if wanted.devices is None and processes == 1 else fewest
-    else:
+    if isinstance(wanted.devices, int):
         count = wanted.devices
+    else:
+        count = 1 if wanted.devices is None and processes == 1 else fewest
     if count > fewest:
         raise InputError(
             f"devices: accepted is at most {fewest}, which is what a process sees; received {count}"

@@ -23,7 +23,9 @@ def resolve(precision: str) -> str:
     """
     if precision != "auto":
         return precision
-    return "mixed_float16" if keras.distribution.list_devices("gpu") else "mixed_bfloat16"
+    # Asked for GPUs alone, Keras raises on JAX where there are none.
+    found = keras.distribution.list_devices()
+    return "mixed_float16" if any(name.startswith("gpu") for name in found) else "mixed_bfloat16"
 
 
 def jit_compile(precision: str) -> bool | Literal["auto"]:

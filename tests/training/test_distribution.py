@@ -34,7 +34,7 @@ sys.modules["tensorflow"] = None  # not needed on JAX, and slow to load
 from pathlib import Path
 import numpy as np
 import training, zoo
-from training import checkpoint, lock
+from training import checkpoint, lock, precision
 from zoo import InputError, blocks
 
 folder, me = Path(sys.argv[1]), int(sys.argv[2])
@@ -90,6 +90,7 @@ told["two"] = keep("two", training.train(recipe, distribution=group, progress=tr
 refused("too many", distribution=training.Distribution(devices=3))
 refused("odd", batch_size=255, distribution=group)
 refused("too late", distribution=auto)
+told["precision"] = precision.resolve("auto")
 (folder / "alone.json").write_text(json.dumps(told))
 """
 
@@ -227,6 +228,7 @@ def test_two_devices_of_one_process_train_what_one_trains(alone):
     assert_close(told["one"]["losses"], told["two"]["losses"])
     assert told["one"]["test_loss"] == pytest.approx(told["two"]["test_loss"], rel=1e-3)
     assert [told["one"]["devices"], told["two"]["devices"]] == [None, 2]
+    assert told["precision"] == "mixed_bfloat16"  # there is no GPU, which Keras may raise at
 
 
 @needs_jax
@@ -364,6 +366,35 @@ def test_other_backends_than_jax_are_refused(recipe, silent, values):
 def test_a_batch_that_cannot_be_divided_is_told_before_anyone_waits(recipe, silent, on_jax):
     with pytest.raises(InputError, match="multiple of 2 for 2 processes; received 255"):
         training.train(recipe, batch_size=255, distribution=of_two(), progress=silent)
+
+
+@needs_jax
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"processes": "auto"}, (None, None, None, None)),
+        ({"processes": "auto", "coordinator": "a:1"}, ("a:1", None, None, None)),
+        (
+            {"processes": 2, "coordinator": "a:1", "process_id": 0},
+            ("a:1", 2, 0, "deactivate"),
+        ),
+    ],
+)
+def test_what_a_launcher_knows_is_left_to_jax(on_jax, monkeypatch, values, expected):
+    import jax
+
+    given = {}
+
+    def stop(**options):
+        given.update(options)
+        raise RuntimeError("DEADLINE_EXCEEDED: Barrier timed out.\nand more")
+
+    monkeypatch.setattr(jax.distributed, "initialize", stop)
+    monkeypatch.setattr(jax.config, "update", lambda *values: None)
+    with pytest.raises(InputError, match=r"within 300 s: .*\(DEADLINE_EXCEEDED: Barrier timed out"):
+        distribution.join(training.Distribution(**values), 256)
+    names = ("coordinator_address", "num_processes", "process_id", "cluster_detection_method")
+    assert tuple(given[name] for name in names) == expected
 
 
 @needs_jax

@@ -10,10 +10,11 @@ from zoo.policies import policy
 
 
 @pytest.mark.parametrize(
-    ("devices", "policy"), [([], "mixed_bfloat16"), (["gpu:0"], "mixed_float16")]
+    ("devices", "policy"),
+    [(["cpu:0"], "mixed_bfloat16"), (["cpu:0", "gpu:0"], "mixed_float16")],
 )
 def test_auto_follows_the_device(devices, policy, monkeypatch):
-    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: devices)
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: devices)
     assert precision.resolve("auto") == policy
     assert precision.resolve("float32") == "float32"
 
