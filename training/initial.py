@@ -152,7 +152,7 @@ def zero_last_gammas(model: Any) -> None:
         )
     for layer in found:
         gamma = _gamma(layer)
-        gamma.assign(keras.ops.zeros_like(gamma))
+        gamma.assign(keras.ops.zeros(gamma.shape, gamma.dtype))
 
 
 def _layers(model: Any) -> list[Any]:

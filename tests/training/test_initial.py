@@ -1,5 +1,6 @@
 """First weights, frozen layers, zero gammas and what a finished run leaves of them."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -405,3 +406,26 @@ def test_a_killed_fine_tuning_resumes_to_the_same_bits_without_its_source(source
     assert same(one.get_weights(), two.get_weights())
     notes = [zoo.Card.read(folder / cards.CARD_FILE).notes for folder in (whole, killed)]
     assert notes[0] == notes[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
+def test_first_weights_need_no_tensorflow(source):
+    path, _ = source
+    code = """
+import sys
+sys.modules["tensorflow"] = None
+import training
+small = {"image_size": 8, "width": 0.5, "epochs": 1, "batch_size": 256, "precision": "float32"}
+for changes in (
+    {"zero_last_gamma": True, "stochastic_depth": 0.3},
+    {"weights": sys.argv[1], "freeze": ["stem_*"], "freeze_norm": True},
+):
+    training.train("resnet20.digits", arch="resnet8", **small, **changes)
+"""
+    words = [sys.executable, "-c", code, str(path)]
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        words, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
