@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two files of tests at a time: most of their time is Python's, on one core. Each process takes up to 4 GB.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: demo test check format clean
 
@@ -13,8 +15,8 @@ demo: $(READY)
 	$(BIN)/zoo demo
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m slow
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -2,16 +2,15 @@
 
 A run's folder holds ``model.keras``, ``card.json``, ``history.csv`` and ``recipe.toml``, the same
 as a folder of ``saved_models``, and for people ``curves.png``, ``curves.html`` and TensorBoard's
-logs. While it is under way there is a ``checkpoint.npz`` too: as long
-as that is there, the run is not finished. An older model in the folder stays until the new one
-takes its place. Another training in the same folder is refused as long as one is under way.
+logs. While it is under way there is a ``checkpoint.npz`` too: as long as that is there, the run is
+not finished. An older model in the folder stays until the new one takes its place. Another training
+in the same folder is refused as long as one is under way.
 """
 
 import os
 import shlex
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from training.data import Data, Split, load_data, stratified
 from training.distribution import Distribution, join
 from training.errors import Interrupted
 from training.evaluation import Metrics
+from training.folders import RECIPE_FILE, Result, card_of, look, read
 from training.group import Group
 from training.lock import holding
 from training.progress import Progress, default
@@ -37,33 +37,7 @@ from zoo.registry import create_model
 if TYPE_CHECKING:
     import keras
 
-RECIPE_FILE = "recipe.toml"
 NO_FILE = "0" * 64  # the card's hash where no file was written
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a training made.
-
-    Args:
-        model: The trained model, not compiled, in the precision it was trained in.
-        card: What is known of it. Its ``sha256`` is all zeros where this process wrote no file.
-        history: One row for each epoch: epoch, loss, accuracy, val_loss and val_accuracy where
-            images are held out, learning_rate (of its last step), images_per_second, seconds
-            (since the start). Loss and accuracy are means over the epoch's own steps, with
-            augmentation and label smoothing.
-        folder: Where it was written, or None.
-    """
-
-    model: "keras.Model"
-    card: Card
-    history: list[dict[str, float]]
-    folder: Path | None
-
-    @property
-    def seconds(self) -> float:
-        """How long the training took, without reading data and measuring on test."""
-        return float(self.card.metrics["train_seconds"])
 
 
 def train(
@@ -119,7 +93,7 @@ def train(
         group.together(),
         holding(folder) if folder is not None and group.is_first else nullcontext(),
     ):
-        done = _look_together(folder, chosen, group, resume=resume, overwrite=overwrite)
+        done = look(folder, chosen, group, resume=resume, overwrite=overwrite)
         if done is not None:
             return done
         again = _command(folder, data_dir, distribution)
@@ -159,12 +133,12 @@ def finished(
         ...     recipe, out="runs/demo", overwrite=True)
     """
     folder = Path(out)
-    card = _card(folder)
+    card = card_of(folder)
     if card is None or checkpoint.exists(folder):
         return None
     if _resolved(Recipe.load(recipe, **overrides)).differences(card.recipe):
         return None
-    return _read(folder, card)
+    return read(folder, card)
 
 
 class _Run:
@@ -396,77 +370,6 @@ def _held_out(data: Data, share: float) -> tuple[Split, Split | None]:
             f"images, or 0; received {share}"
         )
     return data.train.take(learned), data.train.take(held)
-
-
-def _look_together(
-    folder: Path | None, recipe: Recipe, group: Group, *, resume: bool, overwrite: bool
-) -> Result | None:
-    """Look into the folder in process 0, and in the others where they shall read there."""
-    done = None
-    with group.together():
-        if folder is not None and group.is_first:
-            done = _look(folder, recipe, resume=resume, overwrite=overwrite)
-    there = [folder / name for name in (checkpoint.FILE, CARD_FILE)] if folder and resume else []
-    seen = [sha256(path) if path.is_file() else "" for path in there]
-    group.check(recipe=recipe.to_toml(), folder=" ".join(seen))
-    if folder is not None and resume and not group.is_first:
-        done = _look(folder, recipe, resume=resume, overwrite=overwrite)
-    return done
-
-
-def _look(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Result | None:
-    """See what is in the folder: refuse, return a finished run that is resumed, or go on."""
-    if resume and overwrite:
-        raise InputError("accepted is either resume or overwrite; received both")
-    card = _card(folder)
-    if overwrite or not (resume or card or checkpoint.exists(folder)):
-        return None
-    if not resume:
-        what = "an unfinished" if checkpoint.exists(folder) else "a finished"
-        go_on = "--resume to go on with it, " if checkpoint.exists(folder) else ""
-        raise InputError(
-            f"{folder} holds {what} run; pass {go_on}--overwrite to replace it, or another --out"
-        )
-    if checkpoint.exists(folder):
-        import keras
-
-        state, _ = checkpoint.read(folder)
-        there, backend = state.recipe, keras.backend.backend()
-        if state.backend != backend:
-            raise InputError(
-                f"{folder} was begun on the Keras backend {state.backend}; received {backend}"
-            )
-    elif card is not None:
-        there = card.recipe
-    else:
-        raise InputError(f"there is no run to resume in {folder}; start it without --resume")
-    differing = recipe.differences(there)
-    if differing:
-        raise InputError(
-            f"{folder} was begun with another recipe; it differs in {', '.join(differing)}"
-        )
-    if checkpoint.exists(folder) or card is None:
-        return None
-    done = _read(folder, card)
-    if done is None:
-        raise InputError(f"{folder}: model and card do not belong together; pass --overwrite")
-    return done
-
-
-def _card(folder: Path) -> Card | None:
-    """Read the card of a run, if there is one."""
-    path = folder / CARD_FILE
-    return Card.read(path) if path.is_file() else None
-
-
-def _read(folder: Path, card: Card) -> Result | None:
-    """Read a finished run; None where its files do not belong together."""
-    from zoo import keras_files
-
-    path, table = folder / MODEL_FILE, folder / history.HISTORY_FILE
-    if not path.is_file() or not table.is_file() or sha256(path) != card.sha256:
-        return None
-    return Result(keras_files.load(path), card, history.read(table), folder)
 
 
 def _command(

@@ -188,9 +188,10 @@ def trained(digits):
     """Some steps of a training by a recipe: the model, and what would be kept."""
 
     def train(recipe, **values):
+        from training.group import Group
         from training.runs import _Run
 
-        run = _Run(training.Recipe.load(recipe, **values), digits, None)
+        run = _Run(training.Recipe.load(recipe, **values), digits, None, Group(), resume=False)
         chance = np.random.default_rng(0)
         for _ in range(3):
             chosen = chance.permutation(len(run.train))[:64]

@@ -1,0 +1,118 @@
+"""A run's folder: what is in it, and whether a training may go on there.
+
+A finished one holds ``model.keras``, ``card.json``, ``history.csv`` and ``recipe.toml``. While a
+training is under way there is a ``checkpoint.npz`` too: as long as that is there, it is not finished.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training import checkpoint
+from training.group import Group
+from training.recipe import Recipe
+from zoo import history
+from zoo.cards import CARD_FILE, MODEL_FILE, Card
+from zoo.errors import InputError
+from zoo.files import sha256
+
+if TYPE_CHECKING:
+    import keras
+
+RECIPE_FILE = "recipe.toml"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training made.
+
+    Args:
+        model: The trained model, not compiled, in the precision it was trained in.
+        card: What is known of it. Its ``sha256`` is all zeros where this process wrote no file.
+        history: One row for each epoch: epoch, loss, accuracy, val_loss and val_accuracy where
+            images are held out, learning_rate (of its last step), images_per_second, seconds
+            (since the start). Loss and accuracy are means over the epoch's own steps, with
+            augmentation and label smoothing.
+        folder: Where it was written, or None.
+    """
+
+    model: "keras.Model"
+    card: Card
+    history: list[dict[str, float]]
+    folder: Path | None
+
+    @property
+    def seconds(self) -> float:
+        """How long the training took, without reading data and measuring on test."""
+        return float(self.card.metrics["train_seconds"])
+
+
+def look(
+    folder: Path | None, recipe: Recipe, group: Group, *, resume: bool, overwrite: bool
+) -> Result | None:
+    """Look into the folder in process 0, and in the others where they shall read there."""
+    done = None
+    with group.together():
+        if folder is not None and group.is_first:
+            done = _look(folder, recipe, resume=resume, overwrite=overwrite)
+    there = [folder / name for name in (checkpoint.FILE, CARD_FILE)] if folder and resume else []
+    seen = [sha256(path) if path.is_file() else "" for path in there]
+    group.check(recipe=recipe.to_toml(), folder=" ".join(seen))
+    if folder is not None and resume and not group.is_first:
+        done = _look(folder, recipe, resume=resume, overwrite=overwrite)
+    return done
+
+
+def _look(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Result | None:
+    """See what is in the folder: refuse, return a finished run that is resumed, or go on."""
+    if resume and overwrite:
+        raise InputError("accepted is either resume or overwrite; received both")
+    card = card_of(folder)
+    if overwrite or not (resume or card or checkpoint.exists(folder)):
+        return None
+    if not resume:
+        what = "an unfinished" if checkpoint.exists(folder) else "a finished"
+        go_on = "--resume to go on with it, " if checkpoint.exists(folder) else ""
+        raise InputError(
+            f"{folder} holds {what} run; pass {go_on}--overwrite to replace it, or another --out"
+        )
+    if checkpoint.exists(folder):
+        import keras
+
+        state, _ = checkpoint.read(folder)
+        there, backend = state.recipe, keras.backend.backend()
+        if state.backend != backend:
+            raise InputError(
+                f"{folder} was begun on the Keras backend {state.backend}; received {backend}"
+            )
+    elif card is not None:
+        there = card.recipe
+    else:
+        raise InputError(f"there is no run to resume in {folder}; start it without --resume")
+    differing = recipe.differences(there)
+    if differing:
+        raise InputError(
+            f"{folder} was begun with another recipe; it differs in {', '.join(differing)}"
+        )
+    if checkpoint.exists(folder) or card is None:
+        return None
+    done = read(folder, card)
+    if done is None:
+        raise InputError(f"{folder}: model and card do not belong together; pass --overwrite")
+    return done
+
+
+def card_of(folder: Path) -> Card | None:
+    """Read the card of a run, if there is one."""
+    path = folder / CARD_FILE
+    return Card.read(path) if path.is_file() else None
+
+
+def read(folder: Path, card: Card) -> Result | None:
+    """Read a finished run; None where its files do not belong together."""
+    from zoo import keras_files
+
+    path, table = folder / MODEL_FILE, folder / history.HISTORY_FILE
+    if not path.is_file() or not table.is_file() or sha256(path) != card.sha256:
+        return None
+    return Result(keras_files.load(path), card, history.read(table), folder)
