@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import lazy_loader
 import numpy as np
 
-from training.errors import LostProcessError, ProcessError
+from training.errors import Interrupted, LostProcessError, ProcessError
 from zoo.errors import InputError
 
 keras = lazy_loader.load("keras")
@@ -28,7 +28,7 @@ _LETTER_BYTES = 1024
 _GOES_ON, _STOPS, _FAILED = "+", "s", "!"
 # Gloo carries messages between CPUs, NCCL and RCCL between GPUs.
 _BROKEN = re.compile(r"\b(Gloo|NCCL|RCCL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED)\b")
-_EXIT_CODE = 2  # that of an InputError on the command line
+_LOST, _INTERRUPTED = 2, 130  # exit codes: bad input, and Ctrl-C, as the command line has them
 _REMEDIES = {
     "recipe": "start all processes with the same recipe and changes",
     "folder": "the folder must lie on a file system that all processes share",
@@ -176,10 +176,14 @@ class Group:
                 raise
             self._ended = True
             if _is_loss(error):
-                atexit.register(_leave)
+                _leave_at_once(_LOST)
                 raise LostProcessError(error) from error
             with suppress(RuntimeError, ValueError):  # this error is the first and tells more
                 self._exchange(_FAILED, str(error) or type(error).__name__)
+            raise
+        except KeyboardInterrupt as stop:
+            if not isinstance(stop, Interrupted) or stop.__cause__ is not None:
+                _leave_at_once(_INTERRUPTED)  # the others do not know of it
             raise
 
     def in_turn(self, make: Callable[[], Made]) -> Made:
@@ -238,14 +242,24 @@ class Group:
 
 def _is_loss(error: Exception) -> bool:
     """Say whether an error of JAX', of whichever class, is a connection that broke."""
+    if isinstance(error, InputError):
+        return False
     return isinstance(error, RuntimeError | ValueError) and bool(_BROKEN.search(str(error)))
 
 
-def _leave() -> None:
-    """End this process now: at its end JAX waits a minute for the dead one, and then aborts."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(_EXIT_CODE)
+def _leave_at_once(code: int) -> None:
+    """Let this process end without waiting for the others, when it comes to its end.
+
+    JAX would have it wait for a minute, and then abort where they do not come: the dead ones, or
+    those that wait for this one.
+    """
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    atexit.register(leave)  # the last that is registered is called first
 
 
 def _digest(fact: str | bytes) -> str:

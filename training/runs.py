@@ -339,8 +339,9 @@ def _train(
     resume: bool,
 ) -> Result:
     """Load the data and train, in a folder that was looked into."""
-    shown = progress or (default() if group.is_first else Progress())
-    shown.note(f"reading {recipe.dataset}")
+    if progress is None:
+        progress = default() if group.is_first else Progress()
+    progress.note(f"reading {recipe.dataset}")
     data = group.in_turn(
         lambda: load_data(
             recipe.dataset, data_dir, image_size=recipe.image_size, skip_corrupt=recipe.skip_corrupt
@@ -348,10 +349,10 @@ def _train(
     )
     group.check(data=data.train.labels.tobytes() + repr(data.train.images.shape).encode())
     if not repeatable:
-        shown.note("TensorFlow was in use before: another run may differ in its last bits")
+        progress.note("TensorFlow was in use before: another run may differ in its last bits")
     with group.scope():
         run = _Run(recipe, data, folder, group, resume=resume)
-        return run.complete(shown, resume=resume, again=again)
+        return run.complete(progress, resume=resume, again=again)
 
 
 def _resolved(recipe: Recipe) -> Recipe:

@@ -130,7 +130,8 @@ def _batch(norm: Norm, channels: int, name: str, gamma: float) -> Any:
         center=norm.center,
         scale=norm.scale,
         gamma_initializer=keras.initializers.Constant(gamma),
-        synchronized=norm.synchronized,
+        # Elsewhere Keras refuses the flag; on JAX the statistics are the global batch's without it.
+        synchronized=norm.synchronized and keras.backend.backend() == "tensorflow",
         renorm=norm.kind == "batch_renorm",
         name=name,
     )

@@ -214,7 +214,7 @@ def test_a_run_that_only_lacks_its_end_gets_it(recipe, tmp_path, silent, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(training.Interrupted) as caught:
-        patch.setattr("training.runs.evaluate", stop)
+        patch.setattr("training.averaging.evaluate", stop)
         training.train(recipe, out=tmp_path, progress=silent)
     assert caught.value.step == 10
     result = training.train(recipe, out=tmp_path, resume=True, progress=silent)

@@ -133,3 +133,11 @@ def test_every_kind_and_placement_is_known_to_keras():
     for kind in KINDS:
         layer = zoo.Norm(kind).layer(8, name="n")
         assert layer is None or isinstance(layer, keras.layers.Layer)
+
+
+@pytest.mark.parametrize(("backend", "told"), [("tensorflow", True), ("jax", False)])
+def test_only_tensorflow_is_told_to_synchronize(monkeypatch, backend, told):
+    # On JAX, where statistics are those of the global batch, Keras refuses to train with the flag.
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    layer = zoo.Norm(synchronized=True).layer(4, name="norm")
+    assert layer.synchronized is told
