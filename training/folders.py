@@ -1,7 +1,8 @@
 """A run's folder: what is in it, and whether a training may go on there.
 
 A finished one holds ``model.keras``, ``card.json``, ``history.csv`` and ``recipe.toml``. While a
-training is under way there is a ``checkpoint.npz`` too: as long as that is there, it is not finished.
+training is under way there is a ``checkpoint.npz`` too: as long as that is there, the run is not
+finished.
 """
 
 from dataclasses import dataclass

@@ -215,9 +215,9 @@ def test_a_run_that_only_lacks_its_end_gets_it(recipe, tmp_path, silent, monkeyp
 
     with monkeypatch.context() as patch, pytest.raises(training.Interrupted) as caught:
         patch.setattr("training.averaging.evaluate", stop)
-        training.train(recipe, out=tmp_path, progress=silent)
+        training.train(recipe, out=tmp_path, progress=silent, holdout=0.0)
     assert caught.value.step == 10
-    result = training.train(recipe, out=tmp_path, resume=True, progress=silent)
+    result = training.train(recipe, out=tmp_path, resume=True, progress=silent, holdout=0.0)
     assert len(result.history) == 2
     assert result.card.metrics["images_per_second"] > 0
 
