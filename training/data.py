@@ -48,27 +48,6 @@ class Split:
         part = images.select(chosen) if isinstance(images, Stream) else images[chosen]
         return Split(part, self.labels[chosen])
 
-    def shard(self, index: int, count: int) -> "Split":
-        """Return the part of one process, where several share the work.
-
-        Args:
-            index: Which process, 0 to count - 1.
-            count: How many there are.
-
-        Returns:
-            Every ``count``-th image. All parts have the same size, so that all processes take the
-            same number of steps: up to ``count - 1`` images at the end are in none.
-
-        Raises:
-            InputError: There is no such process, or there are fewer images than processes.
-        """
-        if not 0 <= index < count <= len(self):
-            raise InputError(
-                "shard: accepted are an index from 0 to count - 1 and a count from 1 to that of "
-                f"the images, {len(self)}; received {index} of {count}"
-            )
-        return self.take(np.arange(index, len(self) - len(self) % count, count))
-
 
 @dataclass(frozen=True)
 class Data:

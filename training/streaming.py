@@ -1,6 +1,6 @@
 """Images that are decoded when they are read, one interface for folders, records and arrays.
 
-Shuffling, augmentation, held-out images, shards and resuming ask for images by their positions. So
+Shuffling, augmentation, held-out images and resuming ask for images by their positions. So
 what is too large for the memory is read at random as well, and everything works on it as on an
 array, with the same batches bit for bit. tf.data would have an order of its own: it shuffles within
 a buffer only, and comes back to the middle of an epoch by reading all that lies before. Pillow

@@ -236,21 +236,6 @@ def test_statistics_of_a_large_stream_are_of_a_fixed_part(streamed, monkeypatch)
     np.testing.assert_allclose(part.mean, whole.mean, rtol=0, atol=0.008)
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_shards_share_the_images(digits, count):
-    parts = [digits.train.shard(index, count) for index in range(count)]
-    assert {len(part) for part in parts} == {len(digits.train) // count}
-    assert (parts[-1].images[1] == digits.train.images[2 * count - 1]).all()
-    assert (parts[0].labels == digits.train.labels[: count * len(parts[0]) : count]).all()
-
-
-@pytest.mark.parametrize(("index", "count"), [(2, 2), (-1, 2), (0, 0), (0, 4)])
-def test_shards_that_are_none_are_refused(digits, index, count):
-    split = digits.train.take(np.arange(3))
-    with pytest.raises(InputError, match=rf"shard: .*received {index} of {count}"):
-        split.shard(index, count)
-
-
 def test_work_is_done_in_order_and_errors_are_passed_on():
     assert list(side_by_side(lambda number: number * 2, 3000)) == list(range(0, 6000, 2))
 
