@@ -11,7 +11,7 @@ import keras
 from training.recipe import Recipe
 from zoo import keras_files, pretrained
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError, differences, nearest
 
 LOGITS = "logits"  # the only layer that depends on the classes; see zoo.blocks.model
 NORMS = (
@@ -182,11 +182,7 @@ def _check_fit(card: Card, recipe: Recipe, *, channels: int) -> None:
     """Refuse weights of another network, or of one that computes something else."""
     ours = _network(recipe.arch, recipe.width, channels, recipe.norm.at_inference())
     theirs = _network(card.arch, card.width, card.input_shape[-1], card.norm.at_inference())
-    differing = [
-        f"{key} ({ours.get(key)!r}, there {theirs.get(key)!r})"
-        for key in sorted(ours.keys() | theirs.keys())
-        if ours.get(key) != theirs.get(key)
-    ]
+    differing = differences(ours, theirs)
     if differing:
         raise InputError(
             f"weights: {card.name} is of another network; it differs in {', '.join(differing)}; "

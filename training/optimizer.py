@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from training.averaging import Averaging
+from training.initial import NORMS
 from training.recipe import Recipe
 from zoo.errors import InputError
 
@@ -174,13 +175,7 @@ def undecayed(model: Any) -> list[Any]:
     Returns:
         Its trainable variables with fewer than two axes, and those of its norms.
     """
-    kinds = (
-        keras.layers.BatchNormalization,
-        keras.layers.GroupNormalization,
-        keras.layers.LayerNormalization,
-        keras.layers.RMSNormalization,
-    )
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, NORMS)]
     theirs = {id(variable) for norm in norms for variable in norm.trainable_variables}
     return [
         variable

@@ -11,7 +11,7 @@ import pydantic
 import tomli_w
 
 from training.precision import Precision
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError, differences, nearest
 from zoo.files import write_text
 from zoo.norm import Norm
 from zoo.registry import entry
@@ -285,12 +285,10 @@ class Recipe(Settings):
         mine = _flat(self.model_dump(mode="json"))
         # A key that is younger than the other recipe had the default's effect there.
         theirs = {**_flat(_defaults()), **_flat(other)}
-        return [
-            f"{key} ({mine.get(key)!r}, there {theirs.get(key)!r})"
-            for key in sorted(mine.keys() | theirs.keys())
-            if key not in ("name", "checkpoint_epochs", "notes")
-            and mine.get(key) != theirs.get(key)
-        ]
+        for key in ("name", "checkpoint_epochs", "notes"):
+            mine.pop(key, None)
+            theirs.pop(key, None)
+        return differences(mine, theirs)
 
 
 def list_recipes(pattern: str = "*") -> list[str]:

@@ -1,7 +1,8 @@
 """The one error that means "what was given cannot be used", and the words it is told in."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pydantic
 
@@ -31,6 +32,24 @@ def nearest(word: str, options: Iterable[str], *, most: int = 3) -> str:
     if near:
         return f"did you mean {', '.join(near)}?"
     return f"accepted: {', '.join(options)}" if options else "there are none"
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Name the keys in which two flat mappings differ.
+
+    Args:
+        ours: What was asked for.
+        theirs: What it is held against.
+
+    Returns:
+        For example ``["epochs (2, there 200)"]``, by key; a key that one of them lacks counts as
+        None there.
+    """
+    return [
+        f"{key} ({ours.get(key)!r}, there {theirs.get(key)!r})"
+        for key in sorted(ours.keys() | theirs.keys())
+        if ours.get(key) != theirs.get(key)
+    ]
 
 
 def one_line(error: pydantic.ValidationError) -> str:

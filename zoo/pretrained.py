@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
-from zoo.errors import InputError, nearest
+from zoo.errors import InputError, differences, nearest
 from zoo.files import sha256
 from zoo.norm import Norm
 from zoo.registry import create_model
@@ -138,11 +138,7 @@ def _check_overrides(card: Card, overrides: dict[str, Any]) -> None:
             raise InputError(f"{card.name}: unknown override {key!r}; {nearest(key, known)}")
     trained = card.norm.at_inference()
     asked = Norm.of(overrides.get("norm", card.norm)).at_inference()
-    differing = [
-        f"{key} ({asked.get(key)!r}, there {trained.get(key)!r})"
-        for key in sorted(asked.keys() | trained.keys())
-        if asked.get(key) != trained.get(key)
-    ]
+    differing = differences(asked, trained)
     if differing:
         raise InputError(
             f"{card.name}: with another norm its weights compute something else; it differs in "

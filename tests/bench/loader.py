@@ -8,14 +8,12 @@ turns in one process, so that what slows the machine down slows all. Run it on a
 nothing else: a training uses all cores and loses more to other programs than the loader's thread.
 """
 
-import argparse
 import functools
 import importlib.metadata
 import itertools
 import os
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,7 @@ from training.precision import jit_compile, resolve
 from zoo.preprocessing import Preprocessing
 
 from .precision import BATCH, quartiles, rate, training_step
-from .records import RESULTS, Results, alone
+from .records import fill_at_once
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -89,13 +87,7 @@ def _batches(settings: dict[str, Any]) -> Iterator[Any]:
 
 def main() -> None:
     """Measure, if the file does not exist."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS / "loader.json")
-    results = Results(parser.parse_args().out)
-    if not results.rows:
-        for name, row in alone(measure).items():
-            results.add(name, row)
-            print(name, row, flush=True)
+    fill_at_once("loader", __doc__, measure)
 
 
 if __name__ == "__main__":

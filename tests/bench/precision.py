@@ -6,11 +6,9 @@ All variants stay compiled in one process; short runs of them take turns, so tha
 machine down slows all. Run it on a machine that does nothing else.
 """
 
-import argparse
 import os
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -21,7 +19,7 @@ from training.optimizer import SGD
 from zoo import xla
 from zoo.policies import policy
 
-from .records import RESULTS, Results, alone
+from .records import fill_at_once
 
 VARIANTS = {
     f"{precision}, {name}": (precision, jit)
@@ -85,13 +83,7 @@ def quartiles(ratios: list[float]) -> dict[str, float]:
 
 def main() -> None:
     """Measure, if the file does not exist."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS / "precision.json")
-    results = Results(parser.parse_args().out)
-    if not results.rows:
-        for name, row in alone(measure).items():
-            results.add(name, row)
-            print(name, row, flush=True)
+    fill_at_once("precision", __doc__, measure)
 
 
 if __name__ == "__main__":

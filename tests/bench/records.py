@@ -70,6 +70,25 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
+def fill_at_once(
+    name: str, about: str | None, measure: Callable[[], dict[str, dict[str, Any]]]
+) -> None:
+    """Measure all rows of a results file, which take turns in one process, if there is no file.
+
+    Args:
+        name: The results' name; ``--out`` chooses another file.
+        about: What ``--help`` says.
+        measure: Makes all rows; a function of a module, for another process to find.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
+    results = Results(parser.parse_args().out)
+    if not results.rows:
+        for row, values in alone(measure).items():
+            results.add(row, values)
+            print(row, values, flush=True)
+
+
 def chosen(text: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
     """Read a list of names separated by commas; all where none is given."""
     if text is None:

@@ -87,6 +87,11 @@ auto = training.Distribution(processes="auto", timeout=5.0)
 refused("no launcher", distribution=auto)
 told["one"] = keep("one", training.train(recipe, progress=training.Progress()))
 told["two"] = keep("two", training.train(recipe, distribution=group, progress=training.Progress()))
+for name, where in (("averaged", None), ("averaged on two", group)):
+    result = training.train(
+        recipe, distribution=where, progress=training.Progress(), average=0.9, statistics_images=512
+    )
+    told[name] = keep(name, result)
 refused("too many", distribution=training.Distribution(devices=3))
 refused("odd", batch_size=255, distribution=group)
 refused("too late", distribution=auto)
@@ -218,6 +223,17 @@ def test_two_processes_train_what_one_trains(pair, alone):
         assert_close(one["whole"]["losses"], reference["one"]["losses"])
         assert one["whole"]["test_loss"] == pytest.approx(reference["one"]["test_loss"], rel=1e-3)
         assert one["whole"]["devices"] == 2
+
+
+@needs_jax
+@pytest.mark.slow
+def test_the_average_and_its_statistics_are_those_of_one_device(alone):
+    folder, told = alone
+    one, two = weights(folder / "averaged.0.npz"), weights(folder / "averaged on two.0.npz")
+    assert_close(one, two)
+    assert_close(told["averaged"]["losses"], told["averaged on two"]["losses"])
+    plain = weights(folder / "one.0.npz")
+    assert any(np.abs(left - right).max() > 0.01 for left, right in zip(one, plain, strict=True))
 
 
 @needs_jax
