@@ -21,8 +21,8 @@ from .models import application
 from .onnx_nodes import plain
 from .records import fill
 
-# Gamma of one sign makes a clamp one operation, of both signs two. ResNet50 is the control: both of
-# its files have no BatchNorm left.
+# Gammas of both signs are the harder case: as Max and Min a clamp would be two operations, not one.
+# ResNet50 is the control: both of its files have no BatchNorm left.
 MODELS = {
     "DenseNet121": ("DenseNet121", (-1, 1)),
     "DenseNet121 with gamma > 0": ("DenseNet121", (1,)),
