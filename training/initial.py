@@ -13,7 +13,7 @@ from zoo import keras_files, pretrained
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError, differences, nearest
 
-LOGITS = "logits"  # the only layer that depends on the classes; see zoo.blocks.model
+LOGITS = "logits"  # how the names of layers begin that depend on the classes; see zoo.blocks.model
 NORMS = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
@@ -200,7 +200,7 @@ def _copy(source: Any, model: Any, *, name: str, skipped: str | None) -> None:
     """Copy weights layer by layer, by name."""
     given = {layer.name: layer.get_weights() for layer in source.layers}
     for layer in model.layers:
-        if not layer.weights or layer.name == skipped:
+        if not layer.weights or layer.name.partition("_")[0] == skipped:
             continue
         weights = given.get(layer.name, [])
         ours = [tuple(weight.shape) for weight in layer.weights]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 keras = lazy_loader.load("keras")
 
 KernelSize = int | tuple[int, int]
+Stride = int | tuple[int, int]
 
 # RMS normalization learns no shift and none has none at all, so their convolutions keep a bias.
 _NEED_BIAS = ("none", "rms")
@@ -33,7 +34,7 @@ def conv(
     filters: int,
     kernel_size: KernelSize,
     *,
-    stride: int = 1,
+    stride: Stride = 1,
     groups: int = 1,
     bias: bool = False,
     padding: str = "symmetric",
@@ -48,9 +49,9 @@ def conv(
     Args:
         x: A Keras tensor, (batch, height, width, channels).
         filters: The number of output channels.
-        kernel_size: The side of the square kernel, or its height and width; odd, unless the
-            padding is ``valid``.
-        stride: The step in both directions.
+        kernel_size: The side of the square kernel, or its height and width. An even one is padded
+            by one more at the bottom and right.
+        stride: The step in both directions, or down and to the right.
         groups: How many groups of channels are convolved apart; divides both numbers of channels.
         bias: Whether a bias is learned.
         padding: ``symmetric`` or ``same`` as in `zoo.Options`, or ``valid`` for none.
@@ -132,7 +133,7 @@ def max_pool(x: Any, size: int, *, stride: int = 1, padding: str = "symmetric", 
 
 
 def _padded(
-    x: Any, kernel_size: KernelSize, *, stride: int, padding: str, name: str
+    x: Any, kernel_size: KernelSize, *, stride: Stride, padding: str, name: str
 ) -> tuple[Any, str]:
     """Pad what a strided convolution takes; return it and the padding left to the convolution."""
     if padding != "symmetric":
@@ -140,7 +141,7 @@ def _padded(
     if stride == 1 or kernel_size == 1:
         return x, "same"
     height, width = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
-    sides = ((height // 2, height // 2), (width // 2, width // 2))
+    sides = tuple(((size - 1) // 2, size // 2) for size in (height, width))
     return keras.layers.ZeroPadding2D(sides, name=f"{name}_pad")(x), "valid"
 
 
@@ -235,7 +236,7 @@ def conv_norm_act(
     kernel_size: KernelSize,
     *,
     norm: Norm,
-    stride: int = 1,
+    stride: Stride = 1,
     groups: int = 1,
     padding: str = "symmetric",
     activation: str = "relu",
@@ -250,7 +251,7 @@ def conv_norm_act(
         norm: The normalization. ``before_activation``: convolution, norm, activation;
             ``after_activation``: convolution, activation, norm; ``pre_activation``: norm,
             activation, convolution.
-        stride: The step in both directions.
+        stride: As in `conv`.
         groups: As in `conv`.
         padding: As in `conv`.
         activation: A Keras activation's name.
@@ -371,12 +372,19 @@ def pooled(x: Any) -> Any:
     return keras.layers.GlobalAveragePooling2D(name="pool")(x)
 
 
+def dense_logits(x: Any, options: "Options") -> Any:
+    """Compute a logit for each class of a vector: (batch, channels) to (batch, num_classes)."""
+    # The loss and whoever reads the logits want float32, whatever the policy computes in.
+    return keras.layers.Dense(options.num_classes, dtype="float32", name="logits")(x)
+
+
 def model(
     options: "Options",
     inputs: Any,
     features: dict[int, Any],
     *,
     head: Callable[[Any], Any] = pooled,
+    classify: Callable[[Any, "Options"], Any] = dense_logits,
     name: str,
 ) -> Any:
     """End a network as the caller asked: logits, last feature map, or all feature maps.
@@ -386,6 +394,8 @@ def model(
         inputs: The tensor from `image`.
         features: The last feature map at each stride; the last one is what is classified.
         head: What makes of the last feature map the vectors that the logits are computed of.
+        classify: What computes them, in a layer named ``logits``; the names of further layers
+            whose shapes depend on the number of classes begin with ``logits_``.
         name: The model's name.
 
     Returns:
@@ -403,8 +413,7 @@ def model(
         x = head(x)
         if options.dropout:
             x = keras.layers.Dropout(options.dropout, name="dropout")(x)
-        # The loss and whoever reads the logits want float32, whatever the policy computes in.
-        x = keras.layers.Dense(options.num_classes, dtype="float32", name="logits")(x)
+        x = classify(x, options)
     return _with_branches(options, keras.Model(inputs, x, name=name))
 
 

@@ -6,10 +6,34 @@ from typing import Any
 import keras
 
 import zoo
-from zoo.families import densenet, mobilenet_v2, repvgg, resnet8, resnet_cifar, vgg, wide_resnet
+from zoo.families import (
+    densenet,
+    ds_cnn,
+    lenet,
+    mobilenet_v2,
+    mobileone,
+    preact_resnet,
+    regnet,
+    repvgg,
+    resnet,
+    resnet8,
+    resnet_cifar,
+    resnet_v2,
+    resnext,
+    se_resnet,
+    squeezenet,
+    vgg,
+    wide_resnet,
+    xception,
+)
 
 SHORT = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2))  # stages of MobileNetV2
 FEW = ((1, 16, 2), (2, 16, 1), (2, 32, 2))  # the stem and stages of RepVGG
+OVER = (mobileone.Stage(2, 16), mobileone.Stage(1, 32, 1))  # stages of MobileOne, the last excited
+PLANE = regnet.Rule(16, 8, 2, 8, 1)
+EXCITED = regnet.Rule(16, 8, 2, 8, 3, excited=True)  # two stages, of one and two blocks
+FIRES = (((16, 32),), ((16, 32),))  # the fire modules of SqueezeNet
+SEPARABLE = (((32, 32), 2), ((32, 32), 1))  # the stages of Xception
 # By family: a builder of few layers, and how many norms it has.
 SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
     "densenet": (
@@ -20,16 +44,50 @@ SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
         lambda options: densenet.densenet(options, (1, 1), 16, densenet.imagenet_stem, "small"),
         7,
     ),
+    "ds_cnn": (lambda options: ds_cnn.ds_cnn(options, 32, (2, 1), (2, 1), "small"), 5),
+    "lenet": (lenet.lenet5, 3),
     "mobilenet_v2": (lambda options: mobilenet_v2.mobilenet(options, SHORT, 1, "small"), 13),
+    "mobileone": (lambda options: mobileone.mobileone(options, OVER, 2, "small"), 20),
+    "preact_resnet": (lambda options: preact_resnet.preact_resnet(options, (1, 1), "small"), 5),
+    "regnet_x": (lambda options: regnet.regnet(options, PLANE, "small"), 5),
+    "regnet_y": (lambda options: regnet.regnet(options, EXCITED, "small"), 12),
     "repvgg": (lambda options: repvgg.repvgg(options, FEW, "small"), 13),
+    "resnet": (lambda options: resnet.resnet(options, (1, 1), resnet.BASIC, "small"), 6),
     "resnet8": (resnet8.resnet8, 7),
     "resnet_cifar": (lambda options: resnet_cifar.resnet_cifar(options, 8), 7),
+    "resnet_bottleneck": (
+        lambda options: resnet.resnet(options, (2, 1), resnet.BOTTLENECK, "small"),
+        12,
+    ),
+    "resnet_v2": (lambda options: resnet_v2.resnet_v2(options, (2, 1), "small"), 10),
+    "resnext": (lambda options: resnet.resnet(options, (1, 1), resnext.X32_4, "small"), 9),
+    "se_resnet": (
+        lambda options: resnet.resnet(options, (1, 1), se_resnet.SE_BOTTLENECK, "small"),
+        9,
+    ),
+    "squeezenet": (
+        lambda options: squeezenet.squeezenet(options, (16, 3), FIRES, "small"),
+        7,
+    ),
     "vgg": (lambda options: vgg.vgg(options, vgg.A, vgg.cifar_head, "small"), 8),
     "wide_resnet": (lambda options: wide_resnet.wide_resnet(options, 10, 2), 7),
+    "xception": (lambda options: xception.network(options, SEPARABLE, "small"), 9),
+}
+# How many norms fewer there are pre-activated: projections have none then, and two convolutions
+# that take the same input share one.
+FEWER = {
+    "regnet_x": 1,
+    "regnet_y": 2,
+    "resnet": 1,
+    "resnet_bottleneck": 2,
+    "resnext": 2,
+    "se_resnet": 2,
+    "squeezenet": 2,
+    "xception": 1,
 }
 FAMILIES = sorted(SMALL)
-SIZES = {"vgg": 32}  # the others take 8x8
-WIDTHS = {"vgg": 0.125}  # the others are of half width
+SIZES = {"lenet": 32, "squeezenet": 32, "vgg": 32, "xception": 16}  # the others take 8x8
+WIDTHS = {"vgg": 0.125, "xception": 0.125}  # the others are of half width
 
 
 def small(family: str, **options: Any) -> keras.Model:
@@ -37,6 +95,12 @@ def small(family: str, **options: Any) -> keras.Model:
     size, width = SIZES.get(family, 8), WIDTHS.get(family, 0.5)
     values = {"input_shape": (size, size, 3), "num_classes": 10, "width": width, **options}
     return SMALL[family][0](zoo.Options(**values))
+
+
+def norm_count(family: str, placement: str) -> int:
+    """How many norms the family's small network has."""
+    fewer = FEWER.get(family, 0) if placement == "pre_activation" else 0
+    return SMALL[family][1] - fewer
 
 
 def outline(build: Callable[..., keras.Model], *arguments: Any, **options: Any) -> keras.Model:

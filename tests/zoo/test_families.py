@@ -1,5 +1,6 @@
 """What holds for a small network of every family, over the kinds and placements of norms."""
 
+import math
 import re
 
 import keras
@@ -14,22 +15,45 @@ from zoo import registry
 from zoo.norm import KINDS, PLACEMENTS
 
 from ..export.models import randomize
-from .networks import FAMILIES, SMALL, outline, small
+from .networks import FAMILIES, norm_count, outline, small
 
 # The designs whose units are norm, activation, convolution.
-PREACTIVATED = ("densenet", "densenet_imagenet", "wide_resnet")
+PREACTIVATED = ("densenet", "densenet_imagenet", "preact_resnet", "resnet_v2", "wide_resnet")
 # One of each design: the others differ in their depths.
 STRIDES = {
     "densenet121": (4, 8, 16, 32),
     "densenet_bc_100_12": (1, 2, 4),
+    "ds_cnn_m": (2, 4),
+    "lenet5": (1, 2, 4),
     "mobilenet_v2": (2, 4, 8, 16, 32),
     "mobilenet_v2_cifar": (1, 2, 4, 8),
+    "mobileone_s0": (2, 4, 8, 16, 32),
+    "preact_resnet18": (1, 2, 4, 8),
+    "regnetx_002": (2, 4, 8, 16, 32),
+    "regnety_002": (2, 4, 8, 16, 32),
     "repvgg_a0": (2, 4, 8, 16, 32),
     "repvgg_cifar": (1, 2, 4),
+    "resnet18": (2, 4, 8, 16, 32),
+    "resnet18_cifar": (1, 2, 4, 8),
+    "resnet50": (2, 4, 8, 16, 32),
+    "resnet50_v1_5": (2, 4, 8, 16, 32),
+    "resnet50_v2": (2, 4, 8, 16, 32),
     "resnet8": (1, 2, 4),
+    "resnext50_32x4d": (2, 4, 8, 16, 32),
+    "se_resnet50": (2, 4, 8, 16, 32),
+    "squeezenet1_0": (2, 4, 8, 16),
+    "squeezenet1_1": (2, 4, 8, 16),
     "vgg11": (1, 2, 4, 8, 16, 32),
     "vgg11_cifar": (1, 2, 4, 8, 16, 32),
     "wrn16_4": (1, 2, 4),
+    "xception": (2, 4, 8, 16, 32),
+}
+# The sides of their maps, by the papers' tables, where the design leaves convolutions unpadded.
+UNPADDED = {
+    "lenet5": [28, 10, 1],
+    "squeezenet1_0": [111, 55, 27, 13],
+    "squeezenet1_1": [113, 56, 27, 13],
+    "xception": [147, 74, 37, 19, 10],
 }
 
 # The BatchNorms that cannot be folded after_activation.
@@ -37,8 +61,15 @@ KEPT = {
     # It is both an addend and a convolution's input.
     "resnet8": ["stem_norm"],
     "resnet_cifar": ["stem_norm"],
+    # Squeeze and excitation takes what is normalized twice.
+    "regnet_y": [f"stage{place}_2_norm" for place in ("1_block1", "2_block1", "2_block2")],
     # A max pooling follows, and where gamma is negative the maximum is another.
     "densenet_imagenet": ["stem_norm"],
+    "resnet": ["stem_norm"],
+    "resnet_bottleneck": ["stem_norm"],
+    "resnext": ["stem_norm"],
+    "se_resnet": ["stem_norm"],
+    "squeezenet": ["stem_norm", "stage1_block1_expand_1x1_norm", "stage1_block1_expand_3x3_norm"],
     "vgg": [f"stage{place}_norm" for place in ("1_1", "2_1", "3_2", "4_2", "5_2")],
 }
 
@@ -50,7 +81,7 @@ def test_every_kind_and_placement_builds_and_learns_no_useless_bias(family, kind
     model = outline(small, family, norm=zoo.Norm(kind, placement=placement))
     assert model.output_shape == (None, 10)
     norms = [layer for layer in model.layers if layer.name.endswith("norm")]
-    assert len(norms) == (0 if kind == "none" else SMALL[family][1])
+    assert len(norms) == (0 if kind == "none" else norm_count(family, placement))
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             followed = layer.output._keras_history.operation._outbound_nodes[0].operation
@@ -69,7 +100,7 @@ def test_every_kind_computes(kind):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_names_tell_where_a_layer_is(family):
-    place = r"image|(stem|stage\d+(_block\d+)?(_\w+)?|final|head)_\w+|pool|logits"
+    place = r"image|(stem|stage\d+(_block\d+)?(_\w+)?|final|head)_\w+|pool|logits(_\w+)?"
     for layer in outline(small, family).layers:
         assert re.fullmatch(place, layer.name), layer.name
 
@@ -100,7 +131,7 @@ def test_batchnorms_fold(family, placement):
     folded = fold_as(model, "float64")
     kept = [entry.layer for entry in folded.report.kept]
     assert kept == (KEPT.get(family, []) if placement == "after_activation" else [])
-    assert len(folded.report.entries) == SMALL[family][1]
+    assert len(folded.report.entries) == norm_count(family, placement)
     x = np.random.default_rng(1).normal(size=(2, *model.input_shape[1:]))
     reference = np.asarray(export.rebuild(model, "float64")(x))
     values = np.asarray(folded.model(x))
@@ -112,7 +143,8 @@ def test_features_are_the_last_maps_at_each_stride(name):
     maps = outline(zoo.create_model, name, features_only=True).output
     assert list(maps) == [f"stride_{stride}" for stride in STRIDES[name]]
     size = registry.entry(name).input_shape[0]
-    assert [tensor.shape[1] for tensor in maps.values()] == [size // s for s in STRIDES[name]]
+    sides = UNPADDED.get(name, [math.ceil(size / stride) for stride in STRIDES[name]])
+    assert [tensor.shape[1] for tensor in maps.values()] == sides
     last = outline(zoo.create_model, name, include_top=False).output
     assert last.shape == list(maps.values())[-1].shape
 

@@ -13,7 +13,21 @@ from ..export.models import randomize
 from .networks import FAMILIES, outline, small
 
 # By family, how many residual branches its small network has.
-BRANCHES = {"mobilenet_v2": 1, "resnet8": 3, "resnet_cifar": 3, "wide_resnet": 3}
+BRANCHES = {
+    "mobilenet_v2": 1,
+    "preact_resnet": 2,
+    "regnet_x": 1,
+    "regnet_y": 3,
+    "resnet": 2,
+    "resnet8": 3,
+    "resnet_bottleneck": 3,
+    "resnet_cifar": 3,
+    "resnet_v2": 3,
+    "resnext": 2,
+    "se_resnet": 2,
+    "wide_resnet": 3,
+    "xception": 2,
+}
 
 
 def drops(model: keras.Model) -> list[keras.layers.Dropout]:
@@ -55,7 +69,7 @@ def test_weights_have_the_same_names_and_order_at_every_rate(family, placement):
 def test_inference_is_the_same_and_norms_fold_through_it(family):
     plain, dropping = (randomize(small(family, stochastic_depth=rate)) for rate in (0.0, 0.5))
     dropping.set_weights(plain.get_weights())
-    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(2, *plain.input_shape[1:])).astype("float32")
     np.testing.assert_array_equal(plain(x), dropping(x))
     folded = export.fold(dropping, certify=True)
     assert not folded.report.kept
