@@ -138,6 +138,15 @@ def test_batchnorms_fold(family, placement):
     assert np.max(np.abs(values - reference)) <= ALGEBRA_LIMIT * np.max(np.abs(reference))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_exports_and_validates(family, tmp_path):
+    model = randomize(small(family))
+    path = export.to_onnx(export.fold(model), tmp_path / "model.onnx")
+    validation = export.validate(model, path)
+    assert validation.ok, [check for check in validation.checks if not check.ok]
+
+
 @pytest.mark.parametrize("name", sorted(STRIDES))
 def test_features_are_the_last_maps_at_each_stride(name):
     maps = outline(zoo.create_model, name, features_only=True).output

@@ -22,8 +22,8 @@ a stage, and its width is brought to a multiple of the group's.
 The names say the multiply-adds, in hundreds of millions. The stem is a 3x3 convolution of stride 2
 to 32 channels. A block is a 1x1 convolution, a grouped 3x3 convolution and a 1x1 convolution, all
 of the stage's width, added to the input. A stage's first block has stride 2, in the 3x3
-convolution, and its shortcut is a 1x1 convolution. In Y, squeeze and excitation stands before the last
-convolution, and squeezes to a quarter of the block's input channels.
+convolution, and its shortcut is a 1x1 convolution. In Y, squeeze and excitation stands before the
+last convolution, and squeezes to a quarter of the block's input channels.
 
 A width other than 1 is a factor on the stages' widths before they are brought to the groups'.
 
