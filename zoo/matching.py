@@ -8,10 +8,10 @@ label, and so are the poolings on the way. Layers that are alike in all this are
 symmetry, for which any choice is right; one is made, and the labels are refined again.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def parts(model: "keras.Model") -> list[Part]:
         chain = chains[id(layer)]
         if not chain:
             continue
-        for first, second in pairwise(chain):
+        for first, second in itertools.pairwise(chain):
             _link(found, first, second, _STRAIGHT)
         for tensor in _inputs(layer):
             for way, number in _sources(tensor, chains):
@@ -154,8 +154,9 @@ def _inputs(layer: Any) -> Iterator[Any]:
 
 def _sources(tensor: Any, chains: dict[int, list[int]]) -> set[Edge]:
     """Find the parts whose outputs reach a tensor through layers without weights."""
-    found, waiting = set(), [(tensor, 0, ())]
-    seen = set()
+    found: set[Edge] = set()
+    waiting: list[tuple[Any, int, tuple[str, ...]]] = [(tensor, 0, ())]
+    seen: set[Label] = set()
     while waiting:
         tensor, offset, pools = waiting.pop()
         if (id(tensor), offset, pools) in seen:
@@ -244,7 +245,7 @@ def _around(part: Part, labels: list[Label], at: int) -> Label:
 
 def _copy(theirs: Part, ours: Part) -> np.ndarray | None:
     """Copy the weights of one part; return a bias that the other part has no place for."""
-    values = {name: np.asarray(variable) for name, variable in theirs.weights.items()}
+    values: dict[str, Any] = {name: np.asarray(v) for name, v in theirs.weights.items()}
     if ours.role == "other":  # of a kind that is not known here: all, in their order
         for variable, value in zip(ours.weights.values(), values.values(), strict=True):
             variable.assign(value)

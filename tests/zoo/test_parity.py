@@ -77,7 +77,7 @@ def trained(model: keras.Model) -> keras.Model:
     }
     for variable in model.variables:
         shape = variable.shape
-        if variable.name == "kernel":
+        if variable.name.endswith("kernel"):  # a separable convolution has two
             # A depthwise kernel sums over its positions only: (height, width, channels, 1).
             summed = shape[:2] if len(shape) == 4 and shape[-1] == 1 else shape[:-1]
             variable.assign(random.normal(0, np.sqrt(2 / np.prod(summed)), shape))

@@ -40,7 +40,7 @@ REDUCTION = 16
 class Stage(NamedTuple):
     """A stage's number of blocks, its filters, and how many of its last blocks are excited."""
 
-    count: int
+    depth: int
     filters: int
     excited: int = 0
 
@@ -132,11 +132,11 @@ def mobileone(options: Options, stages: tuple[Stage, ...], branches: int, name: 
     inputs = blocks.image(options)
     x = stem(inputs, options.channels(min(64, stages[0].filters)), options)
     features = {2: x}
-    for stage, (count, filters, excited) in enumerate(stages, start=1):
-        for number in range(1, count + 1):
+    for stage, (depth, filters, excited) in enumerate(stages, start=1):
+        for number in range(1, depth + 1):
             place = f"stage{stage}_block{number}"
             shared: Any = {"branches": branches, "options": options}
-            shared["excited"] = number > count - excited
+            shared["excited"] = number > depth - excited
             stride = 2 if number == 1 else 1
             x = depthwise(x, stride=stride, name=f"{place}_depthwise", **shared)
             x = pointwise(x, options.channels(filters), name=f"{place}_pointwise", **shared)

@@ -59,14 +59,14 @@ class Rule(NamedTuple):
     slope: float
     step: float
     group: int
-    count: int
+    depth: int
     excited: bool = False
 
 
 class Stage(NamedTuple):
     """A number of blocks of one width, and how many groups their 3x3 convolution has."""
 
-    count: int
+    depth: int
     width: int
     groups: int
 
@@ -74,7 +74,7 @@ class Stage(NamedTuple):
 def quantised(rule: Rule) -> list[int]:
     """Give each block its width, before that is brought to the groups'."""
     widths = []
-    for block in range(rule.count):
+    for block in range(rule.depth):
         wanted = rule.first + rule.slope * block
         power = round(math.log(wanted / rule.first) / math.log(rule.step))
         widths.append(QUANTUM * round(rule.first * rule.step**power / QUANTUM))
@@ -164,9 +164,9 @@ def regnet(options: Options, rule: Rule, name: str) -> Any:
     )
     x = x if pre else blocks.norm_act(x, norm, name="stem")
     features = {2: x}
-    drops = iter(blocks.drop_rates(options, rule.count))
+    drops = iter(blocks.drop_rates(options, rule.depth))
     for number, stage in enumerate(stages_of(rule, options), start=1):
-        for block in range(1, stage.count + 1):
+        for block in range(1, stage.depth + 1):
             x = residual_block(
                 x,
                 stage,
