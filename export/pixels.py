@@ -147,7 +147,7 @@ class _Front:
             )
             x = x if nchw else self._op("Transpose", x, perm=[0, 2, 3, 1])
         shape = (-1, 1, 1) if nchw else (-1,)
-        mean, std = (np.float32(value).reshape(shape) for value in (made.mean, made.std))
+        mean, std = (np.asarray(v, np.float32).reshape(shape) for v in (made.mean, made.std))
         x = self._op("Mul", x, self._constant(np.float32(made.scale), "scale"))
         x = self._op("Sub", x, self._constant(mean, "mean"))
         self._op("Div", x, self._constant(std, "std"), out=READY)
