@@ -180,8 +180,7 @@ def _find(weights: str) -> tuple[Card, Path]:
 
 def _check_fit(card: Card, recipe: Recipe, *, channels: int) -> None:
     """Refuse weights of another network, or of one that computes something else."""
-    ours = _network(recipe.arch, recipe.width, channels, recipe.norm.at_inference())
-    theirs = _network(card.arch, card.width, card.input_shape[-1], card.norm.at_inference())
+    ours, theirs = _network(recipe, channels), _network(card, card.input_shape[-1])
     differing = differences(ours, theirs)
     if differing:
         raise InputError(
@@ -190,10 +189,11 @@ def _check_fit(card: Card, recipe: Recipe, *, channels: int) -> None:
         )
 
 
-def _network(arch: str, width: float, channels: int, norm: dict[str, Any]) -> dict[str, Any]:
+def _network(built: Recipe | Card, channels: int) -> dict[str, Any]:
     """Put down what makes a network that given weights belong to."""
-    norms = {f"norm.{key}": value for key, value in norm.items()}
-    return {"arch": arch, "width": width, "channels": channels, **norms}
+    norms = {f"norm.{key}": value for key, value in built.norm.at_inference().items()}
+    same = {key: getattr(built, key) for key in ("arch", "width", "padding")}
+    return {**same, "channels": channels, **norms}
 
 
 def _copy(source: Any, model: Any, *, name: str, skipped: str | None) -> None:

@@ -14,7 +14,7 @@ from training.precision import Precision
 from zoo.errors import InputError, differences, nearest
 from zoo.files import write_text
 from zoo.norm import Norm
-from zoo.registry import entry
+from zoo.registry import Padding, entries, entry
 from zoo.settings import Flag, Number, Settings, Whole
 
 FOLDER = Path(__file__).parent / "recipes"
@@ -83,8 +83,10 @@ class Recipe(Settings):
             ``folder:PATH``, a folder of images by class.
         skip_corrupt: Whether images that cannot be read are left out instead of refused.
         image_size: Height and width in pixels that images are brought to; 0 for the set's own.
-        norm: The normalization; see `zoo.Norm`. A kind alone, such as ``group``, is accepted.
+        norm: The normalization; see `zoo.Norm`. A kind alone, such as ``group``, is accepted; left
+            out, it is that of the architecture's design.
         width: The factor on the number of channels, in (0, 16].
+        padding: How strided layers are padded, ``symmetric`` or ``same``; see `zoo.Options`.
         dropout: The rate of the dropout before the logits, in [0, 1).
         stochastic_depth: The rate at which the last residual branch is left out, in [0, 1); it
             rises linearly from the first branch on.
@@ -144,6 +146,7 @@ class Recipe(Settings):
     image_size: Pixels = 0
     norm: Norm = Norm()
     width: Annotated[Number, pydantic.Field(gt=0, le=16)] = 1.0
+    padding: Padding = "symmetric"
     dropout: Share = 0.0
     stochastic_depth: Share = 0.0
     weights: Annotated[str, pydantic.Field(pattern=r"^([\w-]+\.[\w.-]+)?$|\.keras$")] = ""
@@ -173,6 +176,12 @@ class Recipe(Settings):
     seed: Annotated[Whole, pydantic.Field(ge=0, lt=2**32)] = 0
     checkpoint_epochs: Epochs = 1
     notes: tuple[str, ...] = ()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _norm_of_the_design(cls, values: Any) -> Any:
+        known = entries().get(values["arch"]) if isinstance(values.get("arch"), str) else None
+        return values if known is None else {"norm": known.norm, **values}
 
     @pydantic.field_validator("norm", mode="before")
     @classmethod

@@ -245,6 +245,7 @@ class _Run:
                 dropout=self.recipe.dropout,
                 stochastic_depth=self.recipe.stochastic_depth,
                 width=self.recipe.width,
+                padding=self.recipe.padding,
             )
 
     def _begin(self) -> None:
@@ -313,6 +314,7 @@ class _Run:
             dropout=recipe.dropout,
             stochastic_depth=recipe.stochastic_depth,
             width=recipe.width,
+            padding=recipe.padding,
             preprocessing=data.preprocessing,
             labels=data.labels,
             dataset=recipe.dataset,

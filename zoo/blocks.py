@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 keras = lazy_loader.load("keras")
 
+KernelSize = int | tuple[int, int]
+
 # RMS normalization learns no shift and none has none at all, so their convolutions keep a bias.
 _NEED_BIAS = ("none", "rms")
 
@@ -29,23 +31,29 @@ def image(options: "Options") -> Any:
 def conv(
     x: Any,
     filters: int,
-    kernel_size: int,
+    kernel_size: KernelSize,
     *,
     stride: int = 1,
+    groups: int = 1,
     bias: bool = False,
+    padding: str = "symmetric",
     name: str,
 ) -> Any:
-    """Convolve, padded symmetrically so that stride 1 keeps the size, with He initialisation.
+    """Convolve, padded so that stride 1 keeps the size, with He initialisation.
 
-    A strided convolution is padded by a layer of its own: TensorFlow's ``same`` would pad it at
-    the bottom and right only, and shift it against its shortcut and against the papers' weights.
+    A strided convolution that is padded symmetrically is padded by a layer of its own:
+    TensorFlow's ``same`` pads an even size at the bottom and right only, and shifts it against its
+    shortcut and against the papers' weights.
 
     Args:
         x: A Keras tensor, (batch, height, width, channels).
         filters: The number of output channels.
-        kernel_size: The side of the square kernel, odd.
+        kernel_size: The side of the square kernel, or its height and width; odd, unless the
+            padding is ``valid``.
         stride: The step in both directions.
+        groups: How many groups of channels are convolved apart; divides both numbers of channels.
         bias: Whether a bias is learned.
+        padding: ``symmetric`` or ``same`` as in `zoo.Options`, or ``valid`` for none.
         name: The layer's name.
 
     Returns:
@@ -54,32 +62,42 @@ def conv(
     Reference:
         He et al. 2015, https://arxiv.org/abs/1502.01852 (initialisation).
     """
-    x, padding = _padded(x, kernel_size, stride=stride, name=name)
+    x, padding = _padded(x, kernel_size, stride=stride, padding=padding, name=name)
     return keras.layers.Conv2D(
         filters,
         kernel_size,
         strides=stride,
         padding=padding,
+        groups=groups,
         use_bias=bias,
         kernel_initializer="he_normal",
         name=name,
     )(x)
 
 
-def depthwise(x: Any, kernel_size: int, *, stride: int = 1, bias: bool = False, name: str) -> Any:
+def depthwise(
+    x: Any,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    bias: bool = False,
+    padding: str = "symmetric",
+    name: str,
+) -> Any:
     """Convolve each channel with a kernel of its own, padded and initialised as `conv` does.
 
     Args:
         x: A Keras tensor, (batch, height, width, channels).
-        kernel_size: The side of the square kernels, odd.
+        kernel_size: The side of the square kernels, odd unless the padding is ``valid``.
         stride: The step in both directions.
         bias: Whether a bias is learned.
+        padding: As in `conv`.
         name: The layer's name.
 
     Returns:
         A Keras tensor with as many channels.
     """
-    x, padding = _padded(x, kernel_size, stride=stride, name=name)
+    x, padding = _padded(x, kernel_size, stride=stride, padding=padding, name=name)
     # Keras' own He initialisation would count the positions of all channels into each one's sum.
     spread = math.sqrt(2) / kernel_size
     return keras.layers.DepthwiseConv2D(
@@ -92,11 +110,70 @@ def depthwise(x: Any, kernel_size: int, *, stride: int = 1, bias: bool = False, 
     )(x)
 
 
-def _padded(x: Any, kernel_size: int, *, stride: int, name: str) -> tuple[Any, str]:
+def max_pool(x: Any, size: int, *, stride: int = 1, padding: str = "symmetric", name: str) -> Any:
+    """Take the largest value of each window, padded as `conv` pads.
+
+    Args:
+        x: A Keras tensor, (batch, height, width, channels). Padded symmetrically, zeros take part,
+            which matters where a window holds nothing but negative values.
+        size: The side of the square window.
+        stride: The step in both directions.
+        padding: As in `conv`.
+        name: The layer's name; where it is padded, ``_pad`` follows for that layer.
+
+    Returns:
+        A Keras tensor with as many channels.
+    """
+    if padding == "symmetric" and size > 1:
+        x, padding = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x), "valid"
+    elif padding == "symmetric":
+        padding = "valid"
+    return keras.layers.MaxPooling2D(size, strides=stride, padding=padding, name=name)(x)
+
+
+def _padded(
+    x: Any, kernel_size: KernelSize, *, stride: int, padding: str, name: str
+) -> tuple[Any, str]:
     """Pad what a strided convolution takes; return it and the padding left to the convolution."""
+    if padding != "symmetric":
+        return x, padding
     if stride == 1 or kernel_size == 1:
         return x, "same"
-    return keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"
+    height, width = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
+    sides = ((height // 2, height // 2), (width // 2, width // 2))
+    return keras.layers.ZeroPadding2D(sides, name=f"{name}_pad")(x), "valid"
+
+
+def squeeze_excite(
+    x: Any,
+    channels: int,
+    *,
+    activation: str = "relu",
+    gate: str = "sigmoid",
+    name: str,
+) -> Any:
+    """Scale each channel by a factor computed of the means of all channels.
+
+    Args:
+        x: A Keras tensor, (batch, height, width, channels).
+        channels: How many channels the means are squeezed to.
+        activation: A Keras activation's name, after the squeeze.
+        gate: A Keras activation's name, of the factors.
+        name: What the layers' names begin with.
+
+    Returns:
+        A Keras tensor of the same shape.
+
+    Reference:
+        Hu et al. 2018, https://arxiv.org/abs/1709.01507
+    """
+    layers = keras.layers
+    factor = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
+    factor = conv(factor, channels, 1, bias=True, name=f"{name}_squeeze")
+    factor = layers.Activation(activation, name=f"{name}_squeeze_act")(factor)
+    factor = conv(factor, x.shape[-1], 1, bias=True, name=f"{name}_excite")
+    factor = layers.Activation(gate, name=f"{name}_gate")(factor)
+    return layers.Multiply(name=f"{name}_scale")([x, factor])
 
 
 def normalize(x: Any, norm: Norm, *, name: str, gamma: float = 1.0) -> Any:
@@ -155,10 +232,12 @@ def parallel_bias(norm: Norm) -> bool:
 def conv_norm_act(
     x: Any,
     filters: int,
-    kernel_size: int,
+    kernel_size: KernelSize,
     *,
     norm: Norm,
     stride: int = 1,
+    groups: int = 1,
+    padding: str = "symmetric",
     activation: str = "relu",
     name: str,
 ) -> Any:
@@ -167,22 +246,25 @@ def conv_norm_act(
     Args:
         x: A Keras tensor, (batch, height, width, channels).
         filters: The number of output channels.
-        kernel_size: The side of the square kernel, odd.
+        kernel_size: As in `conv`.
         norm: The normalization. ``before_activation``: convolution, norm, activation;
             ``after_activation``: convolution, activation, norm; ``pre_activation``: norm,
             activation, convolution.
         stride: The step in both directions.
+        groups: As in `conv`.
+        padding: As in `conv`.
         activation: A Keras activation's name.
         name: What the layers' names begin with; ``_conv``, ``_norm`` and ``_act`` follow.
 
     Returns:
         A Keras tensor.
     """
-    bias = bias_before(norm)
+    options: Any = {"stride": stride, "groups": groups, "padding": padding}
+    options |= {"bias": bias_before(norm), "name": f"{name}_conv"}
     if norm.placement == "pre_activation":
         x = norm_act(x, norm, name=name, activation=activation)
-        return conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
-    x = conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
+        return conv(x, filters, kernel_size, **options)
+    x = conv(x, filters, kernel_size, **options)
     return norm_act(x, norm, name=name, activation=activation)
 
 

@@ -11,7 +11,7 @@ from zoo.errors import InputError
 from zoo.files import sha256, write_text
 from zoo.norm import Norm
 from zoo.preprocessing import Preprocessing
-from zoo.registry import Size
+from zoo.registry import Padding, Size
 from zoo.settings import Number, Settings
 
 CARD_FILE = "card.json"
@@ -53,6 +53,7 @@ class Card(Settings):
         dropout: The rate that it was built with.
         stochastic_depth: The rate that it was built with.
         width: The width factor that it was built with.
+        padding: The padding of strided layers that it was built with.
         preprocessing: What turns an image into the model's input.
         labels: The classes' names, one for each logit, in their order.
         dataset: The data it was trained on.
@@ -79,6 +80,7 @@ class Card(Settings):
     dropout: Number
     stochastic_depth: Number = 0.0
     width: Number
+    padding: Padding = "symmetric"
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     dataset: str

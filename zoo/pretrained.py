@@ -123,6 +123,7 @@ def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
         "dropout": card.dropout,
         "stochastic_depth": card.stochastic_depth,
         "width": card.width,
+        "padding": card.padding,
     }
     model = create_model(card.arch, **{**wanted, **overrides})
     source = keras_files.load(path)

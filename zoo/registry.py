@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
@@ -16,6 +16,7 @@ from zoo.settings import Flag, Number, Settings, Whole
 if TYPE_CHECKING:
     import keras
 
+Padding = Literal["symmetric", "same"]
 Size = Annotated[Whole, pydantic.Field(ge=1)]
 
 
@@ -35,6 +36,11 @@ class Options(Settings):
         features_only: Whether the outputs are the last feature map at each stride, by name
             (``stride_1``, ``stride_2``, ...), instead of the logits.
         width: The factor on the number of channels of each layer, in (0, 16].
+        padding: How strided convolutions and poolings are padded that the design does not leave
+            unpadded: ``symmetric``, as in the papers' code, PyTorch and the ResNets of
+            keras.applications; or ``same``, as TensorFlow pads, which is one row and column more
+            at the bottom and right where the size is even. Weights compute the same only with the
+            padding that they were trained with.
 
     Raises:
         InputError: A value is out of its range.
@@ -48,6 +54,7 @@ class Options(Settings):
     include_top: Flag = True
     features_only: Flag = False
     width: Annotated[Number, pydantic.Field(gt=0, le=16)] = 1.0
+    padding: Padding = "symmetric"
 
     def channels(self, count: int) -> int:
         """Scale a number of channels by the width, to a multiple of 8 unless the width is 1."""
@@ -69,13 +76,22 @@ class Entry:
     num_classes: int
     min_size: int
     paper: str
+    norm: Norm
+    parameters: int | None
 
 
+_BATCH = Norm()
 _MODELS: dict[str, Entry] = {}
 
 
 def register_model(
-    *, input_shape: tuple[int, int, int], num_classes: int, paper: str, min_size: int = 1
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    paper: str,
+    min_size: int = 1,
+    norm: Norm = _BATCH,
+    parameters: int | None = None,
 ) -> Callable[[Builder], Builder]:
     """Make a decorator that adds a builder to the registry, under the name of the function.
 
@@ -84,6 +100,9 @@ def register_model(
         num_classes: The default number of logits.
         paper: Where the design was published, with its address.
         min_size: The smallest height and width, in pixels, that the design allows.
+        norm: The normalization of the design, which a caller gets that asks for none.
+        parameters: How many values the default form trains, by the paper's or an official table,
+            where there is one; the tests hold the model to it.
 
     Returns:
         A decorator for a function that takes `zoo.Options` and returns a keras.Model.
@@ -115,6 +134,8 @@ def register_model(
             num_classes=num_classes,
             min_size=min_size,
             paper=paper,
+            norm=norm,
+            parameters=parameters,
         )
         return build
 
@@ -177,12 +198,13 @@ def create_model(
     *,
     input_shape: tuple[int | None, int | None, int] | None = None,
     num_classes: int | None = None,
-    norm: Any = "batch",
+    norm: Any = "default",
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
     include_top: bool = True,
     features_only: bool = False,
     width: float = 1.0,
+    padding: str = "symmetric",
 ) -> "keras.Model":
     """Build a model by name, with new weights.
 
@@ -193,13 +215,15 @@ def create_model(
         name: A name from `zoo.list_models`.
         input_shape: Height, width, channels; None for the model's own default.
         num_classes: The number of logits; None for the model's own default.
-        norm: A normalization kind, a `zoo.Norm`, or None for no normalization.
+        norm: A normalization kind, a `zoo.Norm`, None for no normalization, or ``default`` for
+            that of the design, which is batch normalization but for a few.
         dropout: The rate of the dropout before the logits, in [0, 1).
         stochastic_depth: The rate at which training leaves the last residual branch out, image by
             image, in [0, 1); it rises linearly from the first branch on.
         include_top: Whether pooling and logits are there.
         features_only: Whether to return the feature maps by stride instead of the logits.
         width: The factor on the number of channels, in (0, 16].
+        padding: How strided layers are padded, ``symmetric`` or ``same``; see `zoo.Options`.
 
     Returns:
         A keras.Model with the input ``image`` and the output ``logits``.
@@ -215,12 +239,13 @@ def create_model(
     options = Options(
         input_shape=found.input_shape if input_shape is None else input_shape,
         num_classes=found.num_classes if num_classes is None else num_classes,
-        norm=Norm.of(norm),
+        norm=found.norm if norm == "default" else Norm.of(norm),
         dropout=dropout,
         stochastic_depth=stochastic_depth,
         include_top=include_top,
         features_only=features_only,
         width=width,
+        padding=padding,
     )
     small = [side for side in options.input_shape[:2] if side is not None and side < found.min_size]
     if small:

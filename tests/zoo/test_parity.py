@@ -1,5 +1,7 @@
 """The families that keras.applications has too compute what it computes, from the same weights."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import pytest
 import export
 import zoo
 
-from .networks import outline
+from .networks import FAMILIES, outline, small
 
 # Our model, theirs, the input's height and width, and the options of ours.
 DENSE = {"norm": zoo.Norm(epsilon=1.001e-5)}
@@ -24,12 +26,11 @@ PAIRS = [
         )
         for depth in (169, 201)
     ),
-    # Their padding of strided convolutions is ours where every size met is odd: 33, 17, 9, 5, 3.
     pytest.param(
         "mobilenet_v2",
         "MobileNetV2",
-        (33, 65),
-        {"norm": zoo.Norm(epsilon=1e-3), "width": 0.35},
+        (32, 65),
+        {"norm": zoo.Norm(epsilon=1e-3), "width": 0.35, "padding": "same"},
         id="mobilenet_v2",
     ),
     pytest.param("vgg16", "VGG16", (32, 64), {"norm": None}, id="vgg16", marks=pytest.mark.slow),
@@ -105,3 +106,10 @@ def test_mobilenet_v2_pads_an_even_size_on_both_sides_where_theirs_pads_one():
     theirs = outline(keras.applications.MobileNetV2, weights=None, input_shape=(64, 64, 3))
     assert ours.get_layer(name).padding == ((1, 1), (1, 1))
     assert theirs.get_layer("block_1_pad").padding == ((0, 1), (0, 1))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_same_leaves_no_layer_that_pads_a_convolution(family):
+    model = outline(small, family, padding="same")
+    padded = [layer.name for layer in model.layers if re.search("(conv|pool)_pad$", layer.name)]
+    assert padded == []

@@ -37,12 +37,12 @@ BOTTLENECK = 4  # the channels of a 1x1 convolution, in growth rates
 
 def imagenet_stem(image: Any, filters: int, options: Options) -> tuple[Any, int]:
     """Convolve and pool the image to a quarter of its size; return the stride too."""
-    layers = blocks.keras.layers
     bias = blocks.bias_before(options.norm)
-    x = blocks.conv(image, filters, 7, stride=2, bias=bias, name="stem_conv")
+    x = blocks.conv(
+        image, filters, 7, stride=2, bias=bias, padding=options.padding, name="stem_conv"
+    )
     x = blocks.norm_act(x, options.norm, name="stem")
-    x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-    return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x), 4
+    return blocks.max_pool(x, 3, stride=2, padding=options.padding, name="stem_pool"), 4
 
 
 def cifar_stem(image: Any, filters: int, options: Options) -> tuple[Any, int]:

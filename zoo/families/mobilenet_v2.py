@@ -20,8 +20,8 @@ Where the norm stands:
                        passes untouched, and still nothing is activated in a bottleneck. Only the
                        stem's output, which is none, is normalized and activated in the first block.
 
-keras.applications pads a strided convolution of an even size at the bottom and right only. Its
-weights compute the same here where every size met is odd: 32k + 1, for example 225 rather than 224.
+keras.applications pads a strided convolution of an even size at the bottom and right only: its
+weights compute the same here with the padding ``same``.
 
 Reference:
     Sandler et al. 2018, https://arxiv.org/abs/1801.04381
@@ -74,7 +74,9 @@ def inverted_residual(
         wide = expansion * x.shape[-1]
         x = blocks.conv_norm_act(x, wide, 1, norm=norm, activation="relu6", name=f"{name}_expand")
     bias = blocks.bias_before(norm)
-    x = blocks.depthwise(x, 3, stride=stride, bias=bias, name=f"{name}_depthwise_conv")
+    x = blocks.depthwise(
+        x, 3, stride=stride, bias=bias, padding=options.padding, name=f"{name}_depthwise_conv"
+    )
     x = blocks.norm_act(x, norm, activation="relu6", name=f"{name}_depthwise")
     bias = blocks.needs_bias(norm, followed_by="norm")
     x = blocks.conv(x, channels, 1, bias=bias, name=f"{name}_project_conv")
@@ -101,7 +103,9 @@ def preactivation_block(
         x = blocks.normalize(x, norm, name=f"{name}_expand_norm")
         x = blocks.conv(x, wide, 1, bias=bias, name=f"{name}_expand_conv")
     x = blocks.norm_act(x, norm, activation="relu6", name=f"{name}_depthwise")
-    x = blocks.depthwise(x, 3, stride=stride, bias=bias, name=f"{name}_depthwise_conv")
+    x = blocks.depthwise(
+        x, 3, stride=stride, bias=bias, padding=options.padding, name=f"{name}_depthwise_conv"
+    )
     x = blocks.norm_act(x, norm, activation="relu6", name=f"{name}_project")
     x = blocks.conv(x, channels, 1, bias=bias, name=f"{name}_project_conv")
     return added(shortcut, x, stride=stride, drops=drops, name=name)
@@ -128,7 +132,9 @@ def stem(inputs: Any, channels: int, *, stride: int, options: Options) -> Any:
     """Convolve the image; pre-activated, the norm and activation are the first block's."""
     norm = options.norm
     bias = blocks.bias_before(norm)
-    x = blocks.conv(inputs, channels, 3, stride=stride, bias=bias, name="stem_conv")
+    x = blocks.conv(
+        inputs, channels, 3, stride=stride, bias=bias, padding=options.padding, name="stem_conv"
+    )
     if norm.placement == "pre_activation":
         return x
     return blocks.norm_act(x, norm, activation="relu6", name="stem")

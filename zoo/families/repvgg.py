@@ -49,7 +49,9 @@ def block(x: Any, filters: int, *, stride: int, options: Options, name: str) -> 
     """Add a 3x3 convolution, a 1x1 convolution and, where it fits, the input; activate the sum."""
     norm, layers = options.norm, blocks.keras.layers
     bias = blocks.needs_bias(norm, followed_by="norm")
-    large = blocks.conv(x, filters, 3, stride=stride, bias=bias, name=f"{name}_3x3_conv")
+    large = blocks.conv(
+        x, filters, 3, stride=stride, bias=bias, padding=options.padding, name=f"{name}_3x3_conv"
+    )
     large = blocks.normalize(large, norm, name=f"{name}_3x3_norm")
     bias = blocks.parallel_bias(norm)
     small = blocks.conv(x, filters, 1, stride=stride, bias=bias, name=f"{name}_1x1_conv")

@@ -41,7 +41,9 @@ def residual_block(
     """Add two 3x3 convolutions to their input or to its projection, and activate the sum."""
     norm = options.norm
     shortcut = x
-    x = blocks.conv_norm_act(x, filters, 3, norm=norm, stride=stride, name=f"{name}_1")
+    x = blocks.conv_norm_act(
+        x, filters, 3, norm=norm, stride=stride, padding=options.padding, name=f"{name}_1"
+    )
     bias = blocks.needs_bias(norm, followed_by="norm")
     x = blocks.conv(x, filters, 3, bias=bias, name=f"{name}_2_conv")
     x = blocks.normalize(x, norm, name=f"{name}_2_norm")

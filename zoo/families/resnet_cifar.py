@@ -35,7 +35,9 @@ def residual_block(
     """Add two 3x3 convolutions to their input, with the activation after the addition."""
     norm = options.norm
     shortcut = blocks.shortcut_pad(x, filters, stride=stride, name=f"{name}_shortcut")
-    x = blocks.conv_norm_act(x, filters, 3, norm=norm, stride=stride, name=f"{name}_1")
+    x = blocks.conv_norm_act(
+        x, filters, 3, norm=norm, stride=stride, padding=options.padding, name=f"{name}_1"
+    )
     bias = blocks.needs_bias(norm, followed_by="norm")
     x = blocks.conv(x, filters, 3, bias=bias, name=f"{name}_2_conv")
     x = blocks.normalize(x, norm, name=f"{name}_2_norm")
@@ -49,7 +51,9 @@ def preactivation_block(
     """Add two pre-activated 3x3 convolutions to their input, which passes untouched."""
     norm = options.norm
     shortcut = blocks.shortcut_pad(x, filters, stride=stride, name=f"{name}_shortcut")
-    x = blocks.conv_norm_act(x, filters, 3, norm=norm, stride=stride, name=f"{name}_1")
+    x = blocks.conv_norm_act(
+        x, filters, 3, norm=norm, stride=stride, padding=options.padding, name=f"{name}_1"
+    )
     x = blocks.conv_norm_act(x, filters, 3, norm=norm, name=f"{name}_2")
     return blocks.add(shortcut, x, drop=drop, name=name)
 

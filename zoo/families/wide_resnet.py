@@ -38,7 +38,9 @@ def wide_block(
     if stride > 1 or shortcut.shape[-1] != filters:
         # Without a bias of its own: the second convolution's is added to the same sum.
         shortcut = blocks.conv(x, filters, 1, stride=stride, name=f"{name}_shortcut_conv")
-    x = blocks.conv(x, filters, 3, stride=stride, bias=bias, name=f"{name}_1_conv")
+    x = blocks.conv(
+        x, filters, 3, stride=stride, bias=bias, padding=options.padding, name=f"{name}_1_conv"
+    )
     x = blocks.norm_act_conv(x, filters, 3, norm=norm, name=f"{name}_2")
     return blocks.add(shortcut, x, drop=drop, name=name)
 
