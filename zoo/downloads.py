@@ -49,6 +49,11 @@ def cache() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "foldzoo"
 
 
+def is_offline() -> bool:
+    """Say whether the environment forbids to ask for anything over a network."""
+    return os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
+
+
 def cached(name: str) -> Path | None:
     """Find a file that was fetched before, without reading it.
 
@@ -178,7 +183,7 @@ def _get(origin: str, name: str, beside: Path, told: Progress) -> None:
         return
     if not source.startswith(("https://", "http://")):
         raise InputError(f"accepted is an address of https or http, or a folder; received {source}")
-    if os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0"):
+    if is_offline():
         raise InputError(
             f"{name} is not in the cache and {OFFLINE_VARIABLE} is set; it would come from {source}"
             f"; accepted is the file in {cache()}, or a folder that has it in {MIRROR_VARIABLE}"

@@ -24,6 +24,7 @@ Label = Any  # what tells parts apart; hashable
 Edge = tuple[Label, int]  # what lies on the way, and the number of the part at its other end
 
 _POOLS = {"MaxPooling2D": "max", "AveragePooling2D": "average"}
+_STRAIGHT = (0, ())  # the way between two parts with nothing between them
 _SEPARABLE = "SeparableConv2D"  # one layer that is two convolutions
 # What a norm computes where a weight is not there.
 _NEUTRAL = {"gamma": 1.0, "beta": 0.0, "bias": 0.0}
@@ -91,7 +92,7 @@ def parts(model: "keras.Model") -> list[Part]:
         if not chain:
             continue
         for first, second in zip(chain, chain[1:], strict=False):
-            _link(found, first, second, ())
+            _link(found, first, second, _STRAIGHT)
         for tensor in _inputs(layer):
             for way, number in _sources(tensor, chains):
                 _link(found, number, chain[0], way)
