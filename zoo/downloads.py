@@ -178,7 +178,9 @@ def _get(origin: str, name: str, beside: Path, told: Progress) -> None:
     source = _source(origin, name)
     if "://" not in source:
         if not Path(source).is_file():
-            raise InputError(f"there is no file {source}, in the folder that {MIRROR_VARIABLE} names")
+            raise InputError(
+                f"there is no file {source}, in the folder that {MIRROR_VARIABLE} names"
+            )
         shutil.copyfile(source, beside)
         return
     if not source.startswith(("https://", "http://")):

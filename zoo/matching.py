@@ -8,6 +8,7 @@ label, and so are the poolings on the way. Layers that are alike in all this are
 symmetry, for which any choice is right; one is made, and the labels are refined again.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -84,14 +85,12 @@ def parts(model: "keras.Model") -> list[Part]:
         stands for the model's input or output.
     """
     found: list[Part] = []
-    chains = {
-        id(layer): [_add(found, part) for part in _parts_of(layer)] for layer in model.layers
-    }
+    chains = {id(layer): [_add(found, part) for part in _parts_of(layer)] for layer in model.layers}
     for layer in model.layers:
         chain = chains[id(layer)]
         if not chain:
             continue
-        for first, second in zip(chain, chain[1:], strict=False):
+        for first, second in itertools.pairwise(chain):
             _link(found, first, second, _STRAIGHT)
         for tensor in _inputs(layer):
             for way, number in _sources(tensor, chains):
@@ -218,16 +217,17 @@ def _pairs(
         yield number, wanted[classes[1][label][0]]
 
 
-def _refined(
-    given: list[Part], wanted: list[Part], labels: list[list[Label]]
-) -> list[list[Label]]:
+def _refined(given: list[Part], wanted: list[Part], labels: list[list[Label]]) -> list[list[Label]]:
     """Make the neighbours' labels a part of each label until that tells no more parts apart."""
     told = 0
     while (count := len(set(labels[0] + labels[1]))) > told:
         told = count
         numbers: dict[Label, int] = {}
         labels = [
-            [numbers.setdefault(_around(part, named, at), len(numbers)) for at, part in enumerate(side)]
+            [
+                numbers.setdefault(_around(part, named, at), len(numbers))
+                for at, part in enumerate(side)
+            ]
             for side, named in zip((given, wanted), labels, strict=True)
         ]
     return labels

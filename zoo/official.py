@@ -163,9 +163,7 @@ def labels(*, fetch: bool = True) -> tuple[str, ...]:
     index = json.loads(path.read_text(encoding="utf-8"))
     pairs = [index[str(number)] for number in range(CLASSES)]
     words = [word for _, word in pairs]
-    return tuple(
-        f"{word} ({number})" if words.count(word) > 1 else word for number, word in pairs
-    )
+    return tuple(f"{word} ({number})" if words.count(word) > 1 else word for number, word in pairs)
 
 
 def load(name: str) -> "keras.Model":

@@ -102,6 +102,24 @@ class Preprocessing(Settings):
         rows /= np.tile(np.asarray(self.std, np.float32), self.size[1])
         return scaled
 
+    def layer(self, name: str = "preprocessing") -> Any:
+        """Make a Keras layer that does the same in front of a model.
+
+        Args:
+            name: The layer's name.
+
+        Returns:
+            A `zoo.layers.Preprocess`: it takes raw images of any one size, (batch, height, width,
+            channels), and has no weights.
+
+        Example:
+            >>> pixels = keras.Input((480, 640, 3), dtype="uint8")
+            >>> whole = keras.Model(pixels, model(preprocessing.layer()(pixels)))
+        """
+        from zoo.layers import Preprocess
+
+        return Preprocess(self, name=name)
+
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:
         """Read one image file, in any format that Pillow knows, at the model's size.
 
@@ -155,12 +173,20 @@ class Preprocessing(Settings):
         height, width = self.size
         method = PIL.Image.Resampling[self.interpolation.upper()]
         image = _opaque(_eight_bits(image)).convert("RGB" if self.channels == 3 else "L")
-        box = self._box(*image.size) if self.crop and image.size != (width, height) else None
+        box = self.box(*image.size) if self.crop and image.size != (width, height) else None
         pixels = np.asarray(image.resize((width, height), method, box), dtype=np.uint8)
         return pixels.reshape(height, width, self.channels)
 
-    def _box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Find the part of an image that is kept: left, top, right and bottom, in its pixels."""
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Find the part of an image that `crop` keeps.
+
+        Args:
+            width: The image's, in pixels.
+            height: The image's, in pixels.
+
+        Returns:
+            Left, top, right and bottom, in the image's pixels.
+        """
         scale = self.crop * min(width / self.size[1], height / self.size[0])
         # Rounding must not carry an edge out of the image.
         left = max(0.0, (width - scale * self.size[1]) / 2)

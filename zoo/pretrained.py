@@ -144,7 +144,9 @@ def _from_hugging_face(address: str, overrides: dict[str, Any]) -> "keras.Model"
     if overrides:
         raise InputError(f"{address}: accepted are no overrides; received {', '.join(overrides)}")
     if downloads.is_offline():
-        raise InputError(f"{address}: {downloads.OFFLINE_VARIABLE} is set; accepted is a local name")
+        raise InputError(
+            f"{address}: {downloads.OFFLINE_VARIABLE} is set; accepted is a local name"
+        )
     try:
         model: keras.Model = keras.saving.load_model(address, compile=False, safe_mode=True)
     except (ImportError, OSError, ValueError) as error:  # of Hugging Face's package and Keras

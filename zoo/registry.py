@@ -1,6 +1,5 @@
 """The models that can be built by name, and how a family, ours or a user's, joins them."""
 
-import fnmatch
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -171,26 +170,44 @@ def entry(name: str) -> Entry:
     return known[name]
 
 
-def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+def list_models(
+    pattern: str = "*",
+    pretrained: bool = False,
+    *,
+    dataset: str | None = None,
+    max_parameters: float | None = None,
+    min_accuracy: float | None = None,
+) -> list[str]:
     """List the models that can be built, or those with weights.
 
     Args:
         pattern: A shell-style pattern that the whole name must match.
         pretrained: Whether to list weights (``resnet20.digits``) instead of architectures
-            (``resnet20``).
+            (``resnet20``). ``dataset`` and ``min_accuracy`` ask for that too.
+        dataset: A shell-style pattern for the data that the weights were trained on.
+        max_parameters: The most parameters that are trained; see `zoo.catalogue.Row`.
+        min_accuracy: The least accuracy of the weights, a fraction.
 
     Returns:
         The names, sorted.
 
-    Example:
-        >>> zoo.list_models("resnet*")
-        ['resnet110', 'resnet20', 'resnet32', 'resnet44', 'resnet56']
-    """
-    if pretrained:
-        from zoo.pretrained import names
+    Raises:
+        InputError: No weights were trained on such data, or a number is out of its range.
 
-        return fnmatch.filter(names(), pattern)
-    return fnmatch.filter(entries(), pattern)
+    Example:
+        >>> zoo.list_models("resnet??")
+        ['resnet20', 'resnet32', 'resnet44', 'resnet56']
+    """
+    from zoo.catalogue import rows
+
+    found = rows(
+        pattern,
+        pretrained,
+        dataset=dataset,
+        max_parameters=max_parameters,
+        min_accuracy=min_accuracy,
+    )
+    return [row.name for row in found]
 
 
 def create_model(

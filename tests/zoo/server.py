@@ -23,7 +23,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Behaviours: whole, broken (each answer ends early), deaf (and knows no ranges), slow, busy."""
+    """Behaviours: whole, broken (answers end early), deaf (and knows no ranges), slow, busy."""
 
     server: Server
 

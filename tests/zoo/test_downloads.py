@@ -82,7 +82,7 @@ def test_no_network_says_where_the_file_is_looked_for(server):
     address = server.address("whole", "a.h5")
     server.shutdown()
     server.server_close()
-    with pytest.raises(zoo.InputError, match="cannot be downloaded.*refused") as told:
+    with pytest.raises(zoo.InputError, match=r"cannot be downloaded.*refused") as told:
         downloads.fetch(address, "a.h5")
     for word in (address, str(downloads.cache()), downloads.MIRROR_VARIABLE):
         assert word in str(told.value)
