@@ -46,11 +46,13 @@ def matrix(size: int, wanted: int, low: float, high: float, interpolation: str) 
     """
     scale = (high - low) / wanted
     found = np.zeros((wanted, size))
+    nearest = low + 0.5 * scale
     for row, line in enumerate(found):
-        center = low + (row + 0.5) * scale
         if interpolation == "nearest":
-            line[min(size - 1, int(center))] = 1.0
+            line[min(size - 1, int(nearest))] = 1.0
+            nearest += scale  # as Pillow does, and so it rounds alike half way between two pixels
             continue
+        center = low + (row + 0.5) * scale
         kernel, reach = _KERNELS[interpolation]
         stretch = max(scale, 1.0)
         first = max(0, math.floor(center - reach * stretch + 0.5))

