@@ -1,6 +1,7 @@
 """Models and weights of a user's own."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def own(monkeypatch, tmp_path):
     monkeypatch.setenv(registry.FAMILIES_VARIABLE, str(path))
     yield path
     registry._MODELS.pop("tiny", None)
+    sys.modules.pop("foldzoo_family_tiny_family", None)
 
 
 def test_the_guides_model_is_one_like_the_others(own):
@@ -38,7 +40,7 @@ def test_weights_load_by_the_path_of_their_folder(tmp_path):
     shutil.copytree(folder, copied)
     assert zoo.card(copied) == Card.read(folder / CARD_FILE)
     assert zoo.load_model(copied).output_shape == (None, 10)
-    with pytest.raises(zoo.InputError, match="a folder with a card.json"):
+    with pytest.raises(zoo.InputError, match=r"a folder with a card\.json"):
         zoo.load_model(tmp_path)
 
 
