@@ -171,7 +171,7 @@ class Preprocess(keras.layers.Layer):
     def _resizing(self, height: int, width: int) -> tuple[tuple[int, np.ndarray], ...]:
         """Give the axes and matrices, in Pillow's order."""
         given = self.preprocessing
-        left, top, right, bottom = given.box(width, height) if given.crop else (0, 0, width, height)
+        left, top, right, bottom = given.box(width, height)
         across = resampling.matrix(width, given.size[1], left, right, given.interpolation)
         down = resampling.matrix(height, given.size[0], top, bottom, given.interpolation)
         return (2, across), (1, down)

@@ -166,19 +166,39 @@ class Preprocessing(Settings):
             image.load()
             return self.resize(PIL.ImageOps.exif_transpose(image))
 
+    def pixels(self, path: str | os.PathLike[str]) -> np.ndarray:
+        """Read one image file as `read` does it, but at its own size.
+
+        Args:
+            path: The file.
+
+        Returns:
+            uint8, (its height, its width, channels).
+
+        Raises:
+            InputError: As `read`.
+        """
+        height, width = image_size(path)
+        return self.replace(size=(height, width), crop=0.0).read(path)
+
     def resize(self, image: Any) -> np.ndarray:
-        """Bring a Pillow image to the model's size and channels; see `read`."""
+        """Bring a Pillow image to the model's size and channels; see `read`.
+
+        The width is resized first, and then the height: from version 13 on, Pillow alone would take
+        the height first where it shrinks more, and round to other values than before.
+        """
         import PIL.Image
 
         height, width = self.size
         method = PIL.Image.Resampling[self.interpolation.upper()]
         image = _opaque(_eight_bits(image)).convert("RGB" if self.channels == 3 else "L")
-        box = self.box(*image.size) if self.crop and image.size != (width, height) else None
-        pixels = np.asarray(image.resize((width, height), method, box), dtype=np.uint8)
-        return pixels.reshape(height, width, self.channels)
+        left, top, right, bottom = self.box(*image.size)
+        image = image.resize((width, image.height), method, (left, 0, right, image.height))
+        image = image.resize((width, height), method, (0, top, width, bottom))
+        return np.asarray(image, dtype=np.uint8).reshape(height, width, self.channels)
 
     def box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Find the part of an image that `crop` keeps.
+        """Find the part of an image that is kept: what `crop` says, or an image of our size whole.
 
         Args:
             width: The image's, in pixels.
@@ -187,6 +207,8 @@ class Preprocessing(Settings):
         Returns:
             Left, top, right and bottom, in the image's pixels.
         """
+        if not self.crop or (height, width) == self.size:
+            return 0.0, 0.0, width, height
         scale = self.crop * min(width / self.size[1], height / self.size[0])
         # Rounding must not carry an edge out of the image.
         left = max(0.0, (width - scale * self.size[1]) / 2)
