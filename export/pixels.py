@@ -150,6 +150,9 @@ class _Front:
                 self._op("MatMul", self._weights(height, parts[0], made.size[0]), x)
             )
             x = x if nchw else self._op("Transpose", x, perm=[0, 2, 3, 1])
+        if made.order == "bgr":
+            turned = self._constant(np.array([2, 1, 0]), "order")
+            x = self._op("Gather", x, turned, axis=1 if nchw else 3)
         shape = (-1, 1, 1) if nchw else (-1,)
         mean, std = (np.asarray(v, np.float32).reshape(shape) for v in (made.mean, made.std))
         x = self._op("Mul", x, self._constant(np.float32(made.scale), "scale"))
