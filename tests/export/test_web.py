@@ -93,7 +93,7 @@ def test_what_is_no_bundle_or_no_page_is_refused(bundle, runtime, tmp_path):
         export.web([bundle], tmp_path / "site", runtime=tmp_path)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "mine.txt").write_text("mine")
-    with pytest.raises(zoo.InputError, match="holds mine.txt, which is no part of a page"):
+    with pytest.raises(zoo.InputError, match=r"holds mine\.txt, which is no part of a page"):
         export.web([bundle], tmp_path / "site", runtime=runtime)
     with pytest.raises(zoo.InputError, match="received none"):
         export.web([], tmp_path / "site")
