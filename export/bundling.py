@@ -278,6 +278,7 @@ def _pixels(images: np.ndarray, made: Preprocessing | None) -> np.ndarray:
     """Turn the model's inputs back into pixels: exactly where it is known how they were made."""
     if made is not None:
         pixels = (images * np.asarray(made.std) + np.asarray(made.mean)) / made.scale
+        pixels = pixels[..., ::-1] if made.order == "bgr" else pixels
     else:
         low, high = images.min(), images.max()
         pixels = 255 * (images - low) / max(high - low, np.finfo(np.float32).tiny)

@@ -1,6 +1,7 @@
 """What can be seen of an ONNX file without running it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,9 +38,7 @@ def structure(proto: "onnx.ModelProto", given: Subject, metadata: Mapping[str, A
         The checks; none of them runs the model.
     """
     return [
-        _checker(proto),
-        _inference(proto),
-        _opset(proto),
+        *sound(proto),
         *_interface(proto, given, metadata),
         _extra_inputs(proto, given),
         _batchnorms(proto, metadata),
@@ -47,6 +46,20 @@ def structure(proto: "onnx.ModelProto", given: Subject, metadata: Mapping[str, A
         _finite(proto),
         *_labels(proto, metadata),
     ]
+
+
+def sound(proto: "onnx.ModelProto", note: str = "") -> list[Check]:
+    """Check a file against the standard alone.
+
+    Args:
+        proto: The file's content.
+        note: What follows each check's name.
+
+    Returns:
+        The checker's verdict, that of the inference of shapes, and the opset.
+    """
+    found = (_checker(proto), _inference(proto), _opset(proto))
+    return [replace(check, name=f"{check.name} {note}".strip()) for check in found]
 
 
 def is_nchw(proto: "onnx.ModelProto", given: Subject, metadata: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from export import onnx_checks, onnx_clamps, onnx_conversion, onnx_graph, onnx_metadata, parity
 from export.errors import ExportError
 from export.onnx_runtime import Session
+from export.pixels import embedded
 from export.probes import random_inputs
 from export.subject import Subject, subject
 from zoo.errors import InputError
@@ -39,6 +40,7 @@ def to_onnx(
     layout: str = "NHWC",
     probabilities: bool = False,
     clamps: str = "convolution",
+    pixels: bool = False,
 ) -> Path:
     """Write a model as one ONNX file in float32.
 
@@ -61,6 +63,9 @@ def to_onnx(
             ``convolution``, a 1x1 depthwise convolution with a ReLU, which onnxruntime runs
             fastest on CPUs, where the layers after it allow that; or ``max_min``, always Max and
             Min, for a runtime that fuses elementwise operations.
+        pixels: Whether the preprocessing is inside the file: ``image`` is then uint8, (batch,
+            height, width, channels), of any height and width, as an image decoder makes it; see
+            `export.pixels`. ``layout`` is that of what lies behind.
 
     Returns:
         The path.
@@ -74,6 +79,8 @@ def to_onnx(
     """
     path = Path(path)
     _check_arguments(path, opset, layout, clamps)
+    if pixels and preprocessing is None:
+        raise InputError("pixels: accepted with a preprocessing; received none")
     given = subject(model)
     labels = onnx_metadata.checked_labels(labels, given.model.outputs[0].shape)
     preprocessing = _checked_preprocessing(preprocessing, given)
@@ -93,8 +100,12 @@ def to_onnx(
             layout=layout,
             sha256=given.sha256,
             kept=kept,
+            pixels=pixels,
         )
         _require_right(proto, given, reference, nchw=layout == "NCHW")
+        if pixels and preprocessing is not None:
+            proto = embedded(proto, preprocessing, nchw=layout == "NCHW")
+            _require_pixels(proto, given, reference, preprocessing)
         beside.write_bytes(proto.SerializeToString(deterministic=True))
     return path
 
@@ -209,4 +220,23 @@ def _require_right(
             raise ExportError(
                 f"the ONNX file of {name!r} would differ from Keras by {error:.1e} of the largest "
                 f"output (accepted: {limit:.1e}; optimisations: {level}); {where}"
+            )
+
+
+def _require_pixels(
+    proto: "onnx.ModelProto",
+    given: Subject,
+    reference: parity.Reference,
+    preprocessing: "Preprocessing",
+) -> None:
+    """Raise unless the preprocessing inside the file is that of the card."""
+    from export import pixel_checks
+
+    metadata = onnx_metadata.metadata_of(proto)
+    front, _ = pixel_checks.apart(proto, given, metadata)
+    for check in pixel_checks.checks(proto, front, reference, preprocessing):
+        if not check.ok:
+            raise ExportError(
+                f"the preprocessing inside the ONNX file of {given.model.name!r} would be wrong: "
+                f"{check.name}: {check.measured}, accepted is {check.limit}. {check.detail}".strip()
             )

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 PREFIX = "foldzoo."
 PRODUCER = "foldzoo"
-_FORMS = {"layout": "NHWC|NCHW", "source_sha256": "[0-9a-f]{64}"}
+PIXELS = "pixels"
+_FORMS = {"input": PIXELS, "layout": "NHWC|NCHW", "source_sha256": "[0-9a-f]{64}"}
 _PACKAGES = ("foldzoo", "keras", "tensorflow", "tf2onnx", "onnx")
 
 
@@ -29,6 +30,7 @@ def write_metadata(
     layout: str,
     sha256: str,
     kept: Sequence[tuple[str, str]],
+    pixels: bool = False,
 ) -> None:
     """Put into a model what a server needs to feed and read it, and what it was made from.
 
@@ -39,11 +41,13 @@ def write_metadata(
         layout: ``NHWC`` or ``NCHW``.
         sha256: The fingerprint of the Keras model that it was made from.
         kept: The BatchNorms left in it, as pairs of layer and reason.
+        pixels: Whether the preprocessing is inside, so that the file takes images as they are.
     """
     import onnx
 
     values: dict[str, Any] = {
         "batchnorm_kept": [{"layer": layer, "reason": reason} for layer, reason in kept],
+        "input": PIXELS if pixels else None,
         "labels": None if labels is None else list(labels),
         "layout": layout,
         "preprocessing": None if preprocessing is None else preprocessing.model_dump(mode="json"),
@@ -68,8 +72,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns:
         The values by key: ``preprocessing`` (a mapping that `zoo.preprocessing.Preprocessing`
-        takes), ``labels``, ``layout``, ``source_sha256``, ``versions``, ``batchnorm_kept``; only
-        those that the file has.
+        takes), ``input`` (``pixels`` where the preprocessing is inside), ``labels``, ``layout``,
+        ``source_sha256``, ``versions``, ``batchnorm_kept``; only those that the file has.
 
     Raises:
         InputError: The file is missing or is not an ONNX model, or a value is damaged.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.onnx_metadata import load, metadata_of, read_metadata
+from export.onnx_metadata import PIXELS, load, metadata_of, read_metadata
 from export.onnx_runtime import Session
 from export.parity import softmax
+from export.pixels import without_front
 from export.sources import source, unknown_preprocessing
 from zoo import xla
 from zoo.errors import InputError
@@ -31,12 +32,15 @@ class Classifier:
         logits: Turns preprocessed images, (batch, height, width, channels), into logits.
         preprocessing: What turns an image into its input; None where nobody knows.
         labels: The classes' names; empty where nobody knows.
+        from_pixels: Turns uint8 images of any one size, (batch, height, width, channels), into
+            logits, where the preprocessing is inside the model; else None.
     """
 
     name: str
     logits: Callable[[np.ndarray], np.ndarray]
     preprocessing: Preprocessing | None
     labels: tuple[str, ...]
+    from_pixels: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def known_preprocessing(self) -> Preprocessing:
@@ -67,8 +71,10 @@ class Classifier:
             >>> classifier("runs/demo/model.onnx").top("seven.png")[0]
         """
         preprocessing = self.known_preprocessing
-        image = preprocessing(preprocessing.read(path)[np.newaxis])
-        logits = self.logits(image)
+        if self.from_pixels is not None:
+            logits = self.from_pixels(preprocessing.pixels(path)[np.newaxis])
+        else:
+            logits = self.logits(preprocessing(preprocessing.read(path)[np.newaxis]))
         if not np.isfinite(logits).all():
             raise InputError(f"{self.name}: its logits for {path} are not finite")
         probability = probabilities(logits)[0]
@@ -114,7 +120,14 @@ def _from_onnx(path: Path) -> Classifier:
         logits=onnx_logits(path),
         preprocessing=None if preprocessing is None else Preprocessing(**preprocessing),
         labels=tuple(said.get("labels") or ()),
+        from_pixels=_from_pixels(path) if said.get("input") == PIXELS else None,
     )
+
+
+def _from_pixels(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Load an ONNX file that has its preprocessing inside."""
+    session = Session(load(path))
+    return lambda images: session.run([images])[0]
 
 
 def keras_logits(model: "keras.Model") -> Callable[[np.ndarray], np.ndarray]:
@@ -149,14 +162,18 @@ def onnx_logits(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
     Returns:
         A function from preprocessed images, (number, height, width, channels), to float32 logits,
-        (number, classes). It runs them in batches.
+        (number, classes). It runs them in batches. A preprocessing inside the file is left out.
 
     Raises:
         InputError: The file is missing or is not an ONNX model.
         ExportError: onnxruntime cannot run it.
     """
     proto = load(path)
-    session = Session(proto, nchw=metadata_of(proto, path).get("layout") == "NCHW")
+    metadata = metadata_of(proto, path)
+    nchw = metadata.get("layout") == "NCHW"
+    if metadata.get("input") == PIXELS:
+        proto = without_front(proto)
+    session = Session(proto, nchw=nchw)
 
     def logits(images: np.ndarray) -> np.ndarray:
         batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))

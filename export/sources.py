@@ -94,6 +94,8 @@ def source(
         return what
     if not isinstance(what, str | os.PathLike):
         return Source(what.name if card is None else card.name, what, card)
+    if pretrained.is_fetched(what):
+        return Source(str(what), pretrained.load_model(what), pretrained.card(what))
     path = _path(what)
     if card is None and (path.parent / CARD_FILE).is_file():
         card = Card.read(path.parent / CARD_FILE)

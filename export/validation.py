@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import onnx_checks, onnx_metadata, parity
+from export import onnx_checks, onnx_metadata, parity, pixel_checks
 from export.checks import Check, Verdict, plain
 from export.divergence import first_divergence
 from export.errors import ExportError
@@ -92,8 +92,11 @@ def validate(
         check_data(given.model, data)
     metadata, readable = _metadata(proto, path)
     checks = [readable, *_as_in_card(metadata, card)]
-    checks += onnx_checks.structure(proto, given, metadata)
+    whole, front = proto, None
+    if metadata.get("input") == onnx_metadata.PIXELS:
+        front, proto = pixel_checks.apart(whole, given, metadata)
     nchw = onnx_checks.is_nchw(proto, given, metadata)
+    checks += onnx_checks.structure(proto, given, metadata)
     sessions, loaded = _load(proto, nchw=nchw)
     checks += loaded
     error, limit = float("inf"), 0.0
@@ -105,10 +108,24 @@ def validate(
         checks += run.compare(list(probes(given.model, preprocessing, _images(data))))
         if data is not None:
             checks += run.compare_split(*data)
+        if front is not None:
+            checks += _from_pixels(whole, front, reference, _preprocessing(metadata))
         error, limit = run.error, run.limit
     else:
         checks.append(Check("parity with Keras", False, "not compared", "compared", _WHY_NOT))
     return Validation(tuple(checks), error=error, limit=limit)
+
+
+def _from_pixels(
+    whole: "onnx.ModelProto",
+    front: "onnx.ModelProto",
+    reference: parity.Reference,
+    preprocessing: "Preprocessing | None",
+) -> list[Check]:
+    """Check the preprocessing inside the file against what the file says of it."""
+    if preprocessing is None:
+        return [Check("preprocessing inside the file", False, "not told", "told")]
+    return list(pixel_checks.checks(whole, front, reference, preprocessing))
 
 
 _WHY_NOT = "the file cannot be loaded, or its inputs or outputs are not the model's"

@@ -6,7 +6,7 @@ import training
 import zoo
 from zoo import cards, files, pretrained
 
-NAMES = zoo.list_models(pretrained=True)
+NAMES = [name for name in zoo.list_models(pretrained=True) if not pretrained.is_fetched(name)]
 ALWAYS_THERE = ("digits",)  # sets that come inside a package
 
 

@@ -113,7 +113,11 @@ def load(model: Any, recipe: Recipe, labels: tuple[str, ...]) -> list[str]:
     """
     card, path = _find(recipe.weights)
     _check_fit(card, recipe, channels=model.input_shape[-1])
-    source = pretrained.load_weights(card, path)
+    if path is None:
+        source = pretrained.load_model(card.name)
+        card = pretrained.card(card.name)  # the labels and the hash came with the file
+    else:
+        source = pretrained.load_weights(card, path)
     is_new = card.labels != labels
     _copy(source, model, name=card.name, skipped=LOGITS if is_new else None)
     told = [f"first weights: {card.name}, SHA-256 {card.sha256}"]
@@ -168,8 +172,10 @@ def _nearest(pattern: str, names: dict[str, Any]) -> str:
     return nearest(pattern, stages)
 
 
-def _find(weights: str) -> tuple[Card, Path]:
-    """Find a set of weights by its name or by its file, and read its card."""
+def _find(weights: str) -> tuple[Card, Path | None]:
+    """Find weights by their name or their file, and read their card; official ones have no file."""
+    if pretrained.is_fetched(weights):
+        return pretrained.card(weights), None
     path = Path(weights)
     if path.suffix != ".keras":
         folder = pretrained.folder(weights)

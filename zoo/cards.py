@@ -41,6 +41,18 @@ class Evaluation(Settings):
     date: Annotated[str, pydantic.Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 
 
+class Origin(Settings):
+    """Where a file of weights is published.
+
+    Args:
+        url: Its address.
+        digest: Its published hash, ``md5:`` or ``sha256:`` and digits; empty where there is none.
+    """
+
+    url: Annotated[str, pydantic.Field(pattern=r"^https?://")]
+    digest: Annotated[str, pydantic.Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})?$")]
+
+
 class Card(Settings):
     """One set of weights: how to build the model, feed it, read it, and what it achieved.
 
@@ -66,6 +78,8 @@ class Card(Settings):
         evaluations: What was measured later, by the name of the data set.
         commit: Of this project, where known.
         notes: What a reader of the numbers should know.
+        origin: Where the file comes from, of weights that others publish. Its hash and the labels
+            may not be known then before it has been fetched.
 
     Raises:
         InputError: A value is not accepted, or the preprocessing or the labels do not fit the
@@ -87,16 +101,19 @@ class Card(Settings):
     precision: str
     metrics: dict[str, Annotated[float, pydantic.Field(allow_inf_nan=False)] | int]
     recipe: dict[str, Any]
-    sha256: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{64})?$")]
     versions: dict[str, str]
     hardware: str = ""
     evaluations: dict[str, Evaluation] = pydantic.Field(default_factory=dict)
     commit: str | None = None
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @pydantic.model_validator(mode="after")
     def _fitting(self) -> "Card":
-        if len(self.labels) != self.num_classes:
+        if not (self.sha256 or self.origin):
+            raise ValueError("sha256: accepted are 64 hexadecimal digits; received none")
+        if len(self.labels) != self.num_classes and (self.labels or not self.origin):
             raise ValueError(
                 f"labels: accepted are as many as num_classes, {self.num_classes}; "
                 f"received {len(self.labels)}"

@@ -19,6 +19,7 @@ Factor = Annotated[Number, pydantic.Field(ge=1e-9, le=1e9)]
 Shift = Annotated[Number, pydantic.Field(ge=-1e9, le=1e9)]
 Part = Annotated[Number, pydantic.Field(ge=0, le=1)]
 
+Order = Literal["rgb", "bgr"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 # An image's file: its path, or what was opened or read of it already.
 File = str | os.PathLike[str] | BinaryIO
@@ -34,10 +35,12 @@ class Preprocessing(Settings):
 
     Args:
         size: Height and width in pixels, each 1 to 16384.
-        channels: 3 for red, green, blue, in this order; 1 for grey.
+        channels: 3 for colours; 1 for grey.
+        order: The order of the colours that the model takes, ``rgb`` or ``bgr``. Raw images are
+            always red, green, blue.
         scale: What a pixel's value is multiplied by first, 1e-9 to 1e9.
-        mean: What is subtracted from each channel after scaling, -1e9 to 1e9.
-        std: What each channel is divided by at the end, 1e-9 to 1e9.
+        mean: What is subtracted from each channel after scaling, -1e9 to 1e9, in the model's order.
+        std: What each channel is divided by at the end, 1e-9 to 1e9, in the model's order.
         interpolation: How an image of another size is resized.
         crop: The part that is kept of an image of another size, 0 to 1: the largest rectangle of
             the model's shape in its centre, each side times this. 0.875 is the papers' shorter
@@ -53,6 +56,7 @@ class Preprocessing(Settings):
 
     size: tuple[Side, Side]
     channels: Literal[1, 3] = 3
+    order: Order = "rgb"
     scale: Factor = 1 / 255
     mean: tuple[Shift, ...] = (0.0, 0.0, 0.0)
     std: tuple[Factor, ...] = (1.0, 1.0, 1.0)
@@ -66,6 +70,8 @@ class Preprocessing(Settings):
                 f"mean and std have one value per channel, that is {self.channels}; "
                 f"received mean={self.mean}, std={self.std}"
             )
+        if self.order == "bgr" and self.channels == 1:
+            raise ValueError("order: accepted for one channel is rgb; received bgr")
         return self
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -86,6 +92,8 @@ class Preprocessing(Settings):
                 f"images: accepted are uint8 of shape (batch, {', '.join(map(str, expected))}); "
                 f"received {images.dtype} of shape {images.shape}"
             )
+        if self.order == "bgr":
+            images = images[..., ::-1]
         scaled = images.astype(np.float32, order="C")
         scaled *= np.float32(self.scale)
         # One value for each number of a row: numpy is slow over an axis as short as the channels.
@@ -93,6 +101,24 @@ class Preprocessing(Settings):
         rows -= np.tile(np.asarray(self.mean, np.float32), self.size[1])
         rows /= np.tile(np.asarray(self.std, np.float32), self.size[1])
         return scaled
+
+    def layer(self, name: str = "preprocessing") -> Any:
+        """Make a Keras layer that does the same in front of a model.
+
+        Args:
+            name: The layer's name.
+
+        Returns:
+            A `zoo.layers.Preprocess`: it takes raw images of any one size, (batch, height, width,
+            channels), and has no weights.
+
+        Example:
+            >>> pixels = keras.Input((480, 640, 3), dtype="uint8")
+            >>> whole = keras.Model(pixels, model(preprocessing.layer()(pixels)))
+        """
+        from zoo.layers import Preprocess
+
+        return Preprocess(self, name=name)
 
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:
         """Read one image file, in any format that Pillow knows, at the model's size.
@@ -140,19 +166,49 @@ class Preprocessing(Settings):
             image.load()
             return self.resize(PIL.ImageOps.exif_transpose(image))
 
+    def pixels(self, path: str | os.PathLike[str]) -> np.ndarray:
+        """Read one image file as `read` does it, but at its own size.
+
+        Args:
+            path: The file.
+
+        Returns:
+            uint8, (its height, its width, channels).
+
+        Raises:
+            InputError: As `read`.
+        """
+        height, width = image_size(path)
+        return self.replace(size=(height, width), crop=0.0).read(path)
+
     def resize(self, image: Any) -> np.ndarray:
-        """Bring a Pillow image to the model's size and channels; see `read`."""
+        """Bring a Pillow image to the model's size and channels; see `read`.
+
+        The width is resized first, and then the height: from version 13 on, Pillow alone would take
+        the height first where it shrinks more, and round to other values than before.
+        """
         import PIL.Image
 
         height, width = self.size
         method = PIL.Image.Resampling[self.interpolation.upper()]
         image = _opaque(_eight_bits(image)).convert("RGB" if self.channels == 3 else "L")
-        box = self._box(*image.size) if self.crop and image.size != (width, height) else None
-        pixels = np.asarray(image.resize((width, height), method, box), dtype=np.uint8)
-        return pixels.reshape(height, width, self.channels)
+        left, top, right, bottom = self.box(*image.size)
+        image = image.resize((width, image.height), method, (left, 0, right, image.height))
+        image = image.resize((width, height), method, (0, top, width, bottom))
+        return np.asarray(image, dtype=np.uint8).reshape(height, width, self.channels)
 
-    def _box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Find the part of an image that is kept: left, top, right and bottom, in its pixels."""
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Find the part of an image that is kept: what `crop` says, or an image of our size whole.
+
+        Args:
+            width: The image's, in pixels.
+            height: The image's, in pixels.
+
+        Returns:
+            Left, top, right and bottom, in the image's pixels.
+        """
+        if not self.crop or (height, width) == self.size:
+            return 0.0, 0.0, width, height
         scale = self.crop * min(width / self.size[1], height / self.size[0])
         # Rounding must not carry an edge out of the image.
         left = max(0.0, (width - scale * self.size[1]) / 2)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo import downloads, official
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError, differences, nearest
 from zoo.files import sha256
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 FOLDERS_VARIABLE = "FOLDZOO_MODELS"
+HUGGING_FACE = "hf://"
 
 
 def folders() -> list[Path]:
@@ -30,38 +32,54 @@ def folders() -> list[Path]:
 
 
 def names() -> list[str]:
-    """List the names of all weights that are there, sorted."""
-    found = {card.parent.name for folder in folders() for card in folder.glob(f"*.*/{CARD_FILE}")}
-    return sorted(found)
+    """List the names of all weights: those in `folders`, and those that can be fetched; sorted."""
+    return sorted({*_in_folders(), *official.names()})
 
 
-def folder(name: str) -> Path:
+def _in_folders() -> set[str]:
+    """List the names of the weights that lie in `folders`."""
+    return {card.parent.name for folder in folders() for card in folder.glob(f"*.*/{CARD_FILE}")}
+
+
+def folder(name: str | os.PathLike[str]) -> Path:
     """Find the folder of a set of weights.
 
     Args:
-        name: ``arch.tag``.
+        name: ``arch.tag``, or the path of the folder itself.
 
     Returns:
         The folder, with a card in it.
 
     Raises:
-        InputError: There are no weights of that name; the nearest names are told.
+        InputError: There are no weights of that name in a folder; the nearest names are told.
     """
+    if isinstance(name, os.PathLike):
+        if (Path(name) / CARD_FILE).is_file():
+            return Path(name)
+        raise InputError(f"accepted is a folder with a {CARD_FILE}; there is none in {name}")
     if not isinstance(name, str):
         raise InputError(
             f"accepted is the name of weights, for example 'resnet20.digits'; received {name!r}"
         )
+    found = _in_folders()
     for parent in folders():
-        if name in names() and (parent / name / CARD_FILE).is_file():
+        if name in found and (parent / name / CARD_FILE).is_file():
             return parent / name
+    if name in official.names():
+        raise InputError(f"{name}: its weights are fetched, and lie in no folder with a card")
     raise InputError(f"there are no weights named {name!r}; {nearest(name, names())}")
 
 
-def card(name: str) -> Card:
+def is_fetched(name: str | os.PathLike[str]) -> bool:
+    """Say whether weights are official ones, and none of that name lie in a folder."""
+    return isinstance(name, str) and name not in _in_folders() and name in official.names()
+
+
+def card(name: str | os.PathLike[str]) -> Card:
     """Read the card of a set of weights.
 
     Args:
-        name: ``arch.tag``, for example ``resnet20.digits``.
+        name: ``arch.tag``, for example ``resnet20.digits``, or the path of a folder with a card.
 
     Returns:
         The card, frozen.
@@ -72,16 +90,21 @@ def card(name: str) -> Card:
     Example:
         >>> zoo.card("resnet20.digits").metrics["test_accuracy"]
     """
+    if is_fetched(name):
+        return official.card(str(name))
     return Card.read(folder(name) / CARD_FILE)
 
 
-def load_model(name: str, **overrides: Any) -> "keras.Model":
+def load_model(name: str | os.PathLike[str], **overrides: Any) -> "keras.Model":
     """Build a pretrained model by name, with its weights.
 
-    The weight file's SHA-256 is checked against the card before Keras opens it.
+    The weight file's hash is checked against the card before Keras opens it. Official weights,
+    such as ``resnet50.imagenet``, are fetched first where they are not in the cache: see
+    `zoo.downloads.fetch` for what the environment says of cache, mirror and network.
 
     Args:
-        name: ``arch.tag``, for example ``resnet20.digits``.
+        name: ``arch.tag``, for example ``resnet20.digits``; the path of a folder with a card; or
+            ``hf://user/model``, which Keras fetches from Hugging Face as it is, without a card.
         **overrides: Arguments of `zoo.create_model` to be other than at training. Layers that
             keep their name and shapes get the weights; with another ``num_classes`` the logits
             layer is new. Of the norm only what matters in training may be another: its momentum,
@@ -91,16 +114,45 @@ def load_model(name: str, **overrides: Any) -> "keras.Model":
         A keras.Model, as `zoo.create_model` returns it.
 
     Raises:
-        InputError: There are no such weights, the file is damaged or not the one the card
-            speaks of, or an override is unknown, changes more layers than the logits, or makes
-            the same weights compute something else.
+        InputError: There are no such weights, the file cannot be had, is damaged or not the one
+            the card speaks of, or an override is unknown, changes more layers than the logits, or
+            makes the same weights compute something else.
 
     Example:
         >>> model = zoo.load_model("resnet20.digits")
         >>> backbone = zoo.load_model("resnet20.digits", include_top=False)
     """
+    if isinstance(name, str) and name.startswith(HUGGING_FACE):
+        return _from_hugging_face(name, overrides)
+    if is_fetched(name):
+        about = official.card(str(name))
+        _check_overrides(about, overrides)
+        source = official.load(about.name)
+        if not overrides:
+            return source
+        model = create_model(about.arch, **{**_built_with(about), **overrides})
+        _copy(source, model, name=about.name)
+        return model
     where = folder(name)
     return load_weights(Card.read(where / CARD_FILE), where / MODEL_FILE, **overrides)
+
+
+def _from_hugging_face(address: str, overrides: dict[str, Any]) -> "keras.Model":
+    """Load a model as Keras does it from Hugging Face, in safe mode."""
+    import keras
+
+    if overrides:
+        raise InputError(f"{address}: accepted are no overrides; received {', '.join(overrides)}")
+    if downloads.is_offline():
+        raise InputError(
+            f"{address}: {downloads.OFFLINE_VARIABLE} is set; accepted is a local name"
+        )
+    try:
+        model: keras.Model = keras.saving.load_model(address, compile=False, safe_mode=True)
+    except (ImportError, OSError, ValueError) as error:  # of Hugging Face's package and Keras
+        why = str(error).strip().partition("\n")[0]
+        raise InputError(f"{address} cannot be loaded: {why}") from error
+    return model
 
 
 def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
@@ -116,7 +168,15 @@ def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
             f"{path} is not the file that its card speaks of: SHA-256 {received[:12]}..., "
             f"accepted {card.sha256[:12]}...; the file is damaged or was exchanged"
         )
-    wanted: dict[str, Any] = {
+    model = create_model(card.arch, **{**_built_with(card), **overrides})
+    source = keras_files.load(path)
+    _copy(source, model, name=card.name)
+    return model
+
+
+def _built_with(card: Card) -> dict[str, Any]:
+    """Choose from a card what `create_model` was told."""
+    return {
         "input_shape": card.input_shape,
         "num_classes": card.num_classes,
         "norm": card.norm,
@@ -125,10 +185,6 @@ def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
         "width": card.width,
         "padding": card.padding,
     }
-    model = create_model(card.arch, **{**wanted, **overrides})
-    source = keras_files.load(path)
-    _copy(source, model, name=card.name)
-    return model
 
 
 def _check_overrides(card: Card, overrides: dict[str, Any]) -> None:
@@ -137,6 +193,12 @@ def _check_overrides(card: Card, overrides: dict[str, Any]) -> None:
     for key in overrides:
         if key not in known:
             raise InputError(f"{card.name}: unknown override {key!r}; {nearest(key, known)}")
+    padding = overrides.get("padding", card.padding)
+    if padding != card.padding:
+        raise InputError(
+            f"{card.name}: with another padding its weights compute something else; "
+            f"accepted is {card.padding!r}; received {padding!r}"
+        )
     trained = card.norm.at_inference()
     asked = Norm.of(overrides.get("norm", card.norm)).at_inference()
     differing = differences(asked, trained)

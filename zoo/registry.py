@@ -1,10 +1,12 @@
 """The models that can be built by name, and how a family, ours or a user's, joins them."""
 
-import fnmatch
-import importlib
+import importlib.util
+import os
 import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import keras
 
 Padding = Literal["symmetric", "same"]
+FAMILIES_VARIABLE = "FOLDZOO_FAMILIES"
+
 Size = Annotated[Whole, pydantic.Field(ge=1)]
 
 
@@ -143,12 +147,36 @@ def register_model(
 
 
 def entries() -> dict[str, Entry]:
-    """Import every family and return the registry, by name."""
+    """Import every family and return the registry, by name.
+
+    Families are the modules of `zoo.families`, and the Python files that the environment variable
+    FOLDZOO_FAMILIES lists.
+    """
     import zoo.families as package
 
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
+    for part in os.environ.get(FAMILIES_VARIABLE, "").split(os.pathsep):
+        if part:
+            _import_file(Path(part).expanduser())
     return dict(sorted(_MODELS.items()))
+
+
+def _import_file(path: Path) -> None:
+    """Run a file of somebody's own that registers models, once."""
+    name = f"foldzoo_family_{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return
+    if path.suffix != ".py" or not path.is_file():
+        raise InputError(f"{FAMILIES_VARIABLE}: accepted are Python files; received {path}")
+    spec: Any = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError) as error:
+        raise InputError(f"{path} cannot be imported: {error}") from error
+    sys.modules[name] = module
 
 
 def entry(name: str) -> Entry:
@@ -171,26 +199,44 @@ def entry(name: str) -> Entry:
     return known[name]
 
 
-def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+def list_models(
+    pattern: str = "*",
+    pretrained: bool = False,
+    *,
+    dataset: str | None = None,
+    max_parameters: float | None = None,
+    min_accuracy: float | None = None,
+) -> list[str]:
     """List the models that can be built, or those with weights.
 
     Args:
         pattern: A shell-style pattern that the whole name must match.
         pretrained: Whether to list weights (``resnet20.digits``) instead of architectures
-            (``resnet20``).
+            (``resnet20``). ``dataset`` and ``min_accuracy`` ask for that too.
+        dataset: A shell-style pattern for the data that the weights were trained on.
+        max_parameters: The most parameters that are trained; see `zoo.catalogue.Row`.
+        min_accuracy: The least accuracy of the weights, a fraction.
 
     Returns:
         The names, sorted.
 
-    Example:
-        >>> zoo.list_models("resnet*")
-        ['resnet110', 'resnet20', 'resnet32', 'resnet44', 'resnet56']
-    """
-    if pretrained:
-        from zoo.pretrained import names
+    Raises:
+        InputError: No weights were trained on such data, or a number is out of its range.
 
-        return fnmatch.filter(names(), pattern)
-    return fnmatch.filter(entries(), pattern)
+    Example:
+        >>> zoo.list_models("resnet??")
+        ['resnet20', 'resnet32', 'resnet44', 'resnet56']
+    """
+    from zoo.catalogue import rows
+
+    found = rows(
+        pattern,
+        pretrained,
+        dataset=dataset,
+        max_parameters=max_parameters,
+        min_accuracy=min_accuracy,
+    )
+    return [row.name for row in found]
 
 
 def create_model(

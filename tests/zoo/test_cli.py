@@ -11,7 +11,7 @@ import pytest
 import typer
 
 import zoo
-from zoo import files
+from zoo import catalogue, files
 from zoo.cli import interrupts, run, screen
 from zoo.cli.app import app
 
@@ -46,13 +46,30 @@ def test_every_help_has_a_runnable_looking_example(capsys, command):
     assert f"Example: zoo {command}" in capsys.readouterr().out
 
 
-def test_list_prints_one_name_on_a_line(capsys):
+def test_list_prints_a_line_for_each_name(capsys):
     assert run(["list", "resnet*"]) == 0
-    assert capsys.readouterr().out.split() == zoo.list_models("resnet*")
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title.split() == ["name", "parameters", "multiply-adds", "size", "paper"]
+    assert [line.split()[0] for line in lines] == zoo.list_models("resnet*")
+    (line,) = [line for line in lines if line.startswith("resnet20 ")]
+    assert line.split()[:4] == ["resnet20", "270k", "40.6M", "32x32"]
+    assert "arxiv.org" in line
+
+
+def test_list_filters(capsys):
+    argv = ["list", "--dataset", "imagenet*", "--max-parameters", "10M", "--min-accuracy", "0.74"]
+    assert run(argv) == 0
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert "accuracy" in title
+    names = [line.split()[0] for line in lines]
+    assert "densenet121.imagenet" in names
+    assert "densenet201.imagenet" not in names
 
 
 def test_list_with_json(capsys):
-    assert document(capsys, "list", "resnet2*") == {"models": ["resnet20"]}
+    told = document(capsys, "list", "resnet20*")
+    assert told["models"] == ["resnet20"]
+    assert told["facts"]["resnet20"]["parameters"] == 269_722
 
 
 def test_an_onnx_file_that_is_not_there_is_told_before_keras_is_loaded():
@@ -80,9 +97,17 @@ def test_show_a_model(capsys):
     assert shown["input_shape"] == [32, 32, 3]
 
 
-def test_show_for_people(capsys):
-    assert run(["show", "resnet20"]) == 0
-    assert "269,722" in capsys.readouterr().out
+def test_show_for_people(capsys, tmp_path):
+    page = tmp_path / "page.html"
+    assert run(["show", "resnet20", "--html", str(page)]) == 0
+    told = capsys.readouterr().out
+    assert "269,722" in told
+    assert "conv3x3 norm relu conv3x3 norm + relu" in told
+    assert page.read_text().count("<rect") == 75  # one for each layer
+    assert run(["show", "resnet20.digits", "--layers"]) == 0
+    told = capsys.readouterr().out
+    assert "stage3_block3_2_norm" in told
+    assert "conv3x3/2" in told
 
 
 @pytest.mark.parametrize(
@@ -93,6 +118,10 @@ def test_show_for_people(capsys):
         (["shwo"], ["shwo", "show"]),
         (["show"], ["NAME"]),
         (["list", "--pretraind"], ["--pretraind", "--pretrained"]),
+        (["list", "--max-parameters", "many"], ["for example 5M", "'many'"]),
+        (["list", "--min-accuracy", "75"], ["0 to 1", "75"]),
+        (["list", "--dataset", "digit"], ["'digit'", "digits"]),
+        (["show", "resnet20", "--html", "page.txt"], ["--html", ".html", "page.txt"]),
         (["fold", "nowhere.keras", "-o", "x.keras"], ["nowhere.keras", "does not exist"]),
         (["predict", "nowhere.onnx", "x.png"], ["nowhere.onnx", "does not exist"]),
         (["validate", "x.onnx"], ["--against"]),
@@ -124,7 +153,7 @@ def test_what_was_not_expected_is_one_line_too(capsys, monkeypatch):
     def broken(*_args, **_options):
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr(zoo, "list_models", broken)
+    monkeypatch.setattr(catalogue, "rows", broken)
     line = failure(capsys, "list", code=1)
     assert "unexpected RuntimeError: first second" in line
     assert "--debug" in line
@@ -144,7 +173,7 @@ def test_ctrl_c_and_sigterm_leave_nothing(capsys, monkeypatch, tmp_path, ending,
             pytest.fail("it went on")
 
     before = signal.getsignal(number)
-    monkeypatch.setattr(zoo, "list_models", work)
+    monkeypatch.setattr(catalogue, "rows", work)
     assert run(["list", *option]) == code
     told = capsys.readouterr()
     line = f"{word}; no file was left half-written"

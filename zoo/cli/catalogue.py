@@ -1,6 +1,6 @@
 """``zoo list``, ``zoo show`` and ``zoo results``: what there is."""
 
-import math
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,8 @@ from rich.text import Text
 
 from zoo.cli.learning import RUNS
 from zoo.cli.measured import runs_table
-from zoo.cli.screen import Json, finish, rows
+from zoo.cli.models import layers_table, quantity, rows_table
+from zoo.cli.screen import Json, check_page, finish, rows
 from zoo.cli.startup import load_keras
 from zoo.errors import InputError
 
@@ -21,39 +22,86 @@ if TYPE_CHECKING:
 
 def list_models(
     pattern: Annotated[str, typer.Argument(help="A shell-style pattern.")] = "*",
+    *,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="List weights instead of architectures.")
     ] = False,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Weights trained on it; a pattern.", show_default=False),
+    ] = None,
+    max_parameters: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="At most so many trained parameters, for example 5M.",
+            show_default=False,
+        ),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Weights of at least this, 0 to 1.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models that can be built, or those with weights."""
-    import zoo
+    """List the models that can be built, or those with weights; sizes are as papers count."""
+    from zoo.catalogue import rows
 
-    names = zoo.list_models(pattern, pretrained=pretrained)
+    found = rows(
+        pattern,
+        pretrained,
+        dataset=dataset,
+        max_parameters=None if max_parameters is None else quantity(max_parameters),
+        min_accuracy=min_accuracy,
+    )
 
     def human(console: Console) -> None:
-        for name in names:
-            console.print(name, markup=False)
-        if not names:
-            kind = "weights" if pretrained else "models"
-            Console(stderr=True).print(f"there are no {kind} that match {pattern}", markup=False)
+        if found:
+            console.print(rows_table(found), soft_wrap=not console.is_terminal)
+        else:
+            Console(stderr=True).print(f"nothing matches {pattern}", markup=False)
 
-    finish({"models": names}, human, as_json=as_json)
+    document = {
+        "models": [row.name for row in found],
+        "facts": {row.name: dataclasses.asdict(row) for row in found},
+    }
+    finish(document, human, as_json=as_json)
 
 
 def show(
     name: Annotated[
         str, typer.Argument(help="A model (resnet20) or weights (resnet20.digits).", metavar="NAME")
     ],
+    *,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="List every layer instead of a line for each block.")
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page with a diagram.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is known of a model or of a set of weights."""
-    facts = _weights(name) if "." in name else _architecture(name)
+    """Show what is known of a model or of weights, its layers, and how they are connected."""
+    from export.model_page import write_model_page
+    from zoo.showing import check_name, describe
+
+    if html is not None:
+        check_page(html, "--html")
+    check_name(name)
+    load_keras()
+    shown = describe(name)
+    if html is not None:
+        write_model_page(shown, html)
 
     def human(console: Console) -> None:
-        console.print(rows((key.replace("_", " "), _words(value)) for key, value in facts.items()))
+        pairs = ((key.replace("_", " "), _words(value)) for key, value in shown.facts.items())
+        console.print(rows(pairs))
+        console.print(layers_table(shown, every=layers))
+        if html is not None:
+            Console(stderr=True).print(f"page: {html}", markup=False)
 
-    finish(facts, human, as_json=as_json)
+    finish(shown.to_dict(), human, as_json=as_json)
 
 
 def results(
@@ -100,33 +148,6 @@ def _tell_the_rest(found: "Results") -> None:
         told.print(Text(line))
     for line in found.broken:
         told.print(Text(f"error: {line}"))
-
-
-def _architecture(name: str) -> dict[str, Any]:
-    """Tell what the registry knows of a model, and how large it is."""
-    import zoo
-    from zoo.registry import entry
-
-    found = entry(name)
-    load_keras()
-    model = zoo.create_model(name)
-    return {
-        "name": name,
-        "input_shape": list(found.input_shape),
-        "smallest_side": found.min_size,
-        "classes": found.num_classes,
-        "parameters": model.count_params(),
-        "trainable_parameters": sum(math.prod(w.shape) for w in model.trainable_weights),
-        "weights": zoo.list_models(f"{name}.*", pretrained=True),
-        "paper": found.paper,
-    }
-
-
-def _weights(name: str) -> dict[str, Any]:
-    """Tell what the card of a set of weights says."""
-    import zoo
-
-    return zoo.card(name).model_dump(mode="json")
 
 
 def _words(value: Any) -> str:

@@ -57,10 +57,10 @@ def finish(document: dict[str, Any], human: Callable[[Console], None], *, as_jso
         raise typer.Exit(1)
 
 
-def check_page(path: Path) -> None:
+def check_page(path: Path, option: str = "--report") -> None:
     """Make sure, before the long work, that a page can be written at a place."""
     if path.suffix not in (".html", ".htm"):
-        raise InputError(f"--report: accepted is a file name that ends in .html; received {path}")
+        raise InputError(f"{option}: accepted is a file name that ends in .html; received {path}")
     check_writable(path)
 
 

@@ -1,0 +1,161 @@
+"""Parameters and multiply-adds, and the stored facts."""
+
+import dataclasses
+
+import keras
+import pytest
+
+import zoo
+from zoo import catalogue, counting, facts, official, registry, showing
+from zoo.cli.models import quantity, short
+
+layers = keras.layers
+
+# A layer, the input's shape, and its multiply-adds worked out by hand.
+CASES = {
+    "conv": (layers.Conv2D(8, 3, padding="same"), (10, 12, 4), 10 * 12 * 3 * 3 * 4 * 8),
+    "stride": (layers.Conv2D(8, 3, strides=2, padding="same"), (10, 12, 4), 5 * 6 * 9 * 4 * 8),
+    "valid": (layers.Conv2D(8, 3), (10, 12, 4), 8 * 10 * 9 * 4 * 8),
+    "groups": (layers.Conv2D(8, 3, groups=4, padding="same"), (10, 12, 4), 120 * 9 * 1 * 8),
+    "rectangle": (layers.Conv2D(8, (1, 7), padding="same"), (10, 12, 4), 120 * 7 * 4 * 8),
+    "depthwise": (layers.DepthwiseConv2D(3, padding="same"), (10, 12, 4), 120 * 9 * 4),
+    "multiplied": (
+        layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2),
+        (10, 12, 4),
+        120 * 9 * 8,
+    ),
+    "separable": (
+        layers.SeparableConv2D(8, 3, padding="same"),
+        (10, 12, 4),
+        120 * (9 * 4 + 4 * 8),
+    ),
+    "transposed": (
+        layers.Conv2DTranspose(8, 2, strides=2, padding="same"),
+        (10, 12, 4),
+        120 * 4 * 4 * 8,
+    ),
+    "dense": (layers.Dense(5), (7,), 35),
+    "dense at each position": (layers.Dense(5), (10, 12, 4), 120 * 20),
+    "norm": (layers.BatchNormalization(), (10, 12, 4), 0),
+    "nested": (
+        keras.Sequential([layers.Input((10, 12, 4)), layers.Conv2D(8, 1)]),
+        (10, 12, 4),
+        120 * 32,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_multiply_adds_are_as_worked_out_by_hand(case):
+    layer, shape, expected = CASES[case]
+    image = keras.Input(shape)
+    model = keras.Model(image, layer(image))
+    _, row = counting.layers(model)
+    assert row.multiply_adds == expected
+    assert row.parameters == model.count_params()
+
+
+def test_a_layer_that_is_called_twice_counts_twice_and_its_weights_once():
+    image = keras.Input((6, 6, 4))
+    layer = layers.Conv2D(4, 1, use_bias=False)
+    model = keras.Model(image, layer(layer(image)))
+    (row,) = [row for row in counting.layers(model) if row.multiply_adds]
+    assert row.multiply_adds == 2 * 36 * 16
+    assert row.parameters == 16
+
+
+def test_an_open_size_cannot_be_counted():
+    with pytest.raises(zoo.InputError, match="fixed input_shape"):
+        counting.layers(facts.outline("resnet20", input_shape=(None, None, 3)))
+
+
+# Millions of multiply-adds as the papers tell them; they round, and some count a little otherwise.
+PAPERS = {
+    "mobilenet_v2": 300,  # Sandler et al. 2018, table 4
+    "resnet20": 40.8,  # the form for CIFAR; Idelbayev, https://github.com/akamaster/pytorch_resnet_cifar10
+    "vgg16": 15_500,  # He et al. 2016, section 3.3, tells 19.6 billion of VGG-19
+    "vgg19": 19_600,
+    "densenet121": 2_870,  # https://github.com/facebookresearch/fvcore's count of torchvision's
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_multiply_adds_are_those_of_the_papers(name):
+    # Two digits of most figures are told.
+    assert facts.read()[name].multiply_adds / 1e6 == pytest.approx(PAPERS[name], rel=0.02)
+
+
+def sized(names: list[str]) -> list:
+    """The names as parameters; those of many layers take seconds to build."""
+    stored = facts.read()
+    return [
+        pytest.param(
+            name,
+            id=name,
+            marks=pytest.mark.slow if name not in stored or stored[name].layers > 160 else (),
+        )
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize("name", sized(sorted(registry.entries())))
+def test_the_facts_of_a_model_are_what_is_built(name):
+    # To make them so: python -m tests.bench.write_facts
+    assert facts.read().get(name) == facts.of_model(name)
+
+
+@pytest.mark.parametrize("name", sized(official.names()))
+def test_the_facts_of_official_weights_are_what_is_built(name):
+    assert facts.read().get(name) == facts.of_card(official.card(name))
+
+
+def test_filters():
+    everything = catalogue.rows(pretrained=True)
+    assert {row.name for row in everything} >= {"resnet20.digits", "vgg16.imagenet"}
+    few = zoo.list_models(pretrained=True, max_parameters=1e6)
+    assert "resnet20.digits" in few
+    assert "vgg16.imagenet" not in few
+    good = zoo.list_models(dataset="imagenet*", min_accuracy=0.75)
+    assert "densenet201.imagenet" in good
+    assert "vgg16.imagenet" not in good
+    assert zoo.list_models("densenet*", dataset="digits") == []
+    small = zoo.list_models(max_parameters=0.3e6)
+    assert "resnet20" in small
+    assert "resnet56" not in small
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dataset": "digit"}, "did you mean digits"),
+        ({"min_accuracy": 75}, "accepted is 0 to 1; received 75"),
+        ({"max_parameters": -1}, "more than 0; received -1"),
+    ],
+)
+def test_filters_that_mean_nothing_are_refused(options, words):
+    with pytest.raises(zoo.InputError, match=words):
+        zoo.list_models(**options)
+
+
+@pytest.mark.parametrize(("text", "value"), [("5M", 5e6), ("500k", 5e5), ("1.5G", 1.5e9), ("7", 7)])
+def test_a_quantity_may_have_a_unit(text, value):
+    assert quantity(text) == value
+    assert short(int(value)) == text
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1", "5 M", "1e6", "five"])
+def test_a_quantity_that_is_none_is_refused(text):
+    with pytest.raises(zoo.InputError, match="for example 5M; received"):
+        quantity(text)
+
+
+def test_blocks_sum_up_to_the_total():
+    shown = showing.describe("resnet20")
+    *blocks, total = shown.lines(every=False)
+    assert total.parameters == sum(block.parameters for block in blocks) == 271_098
+    assert total.multiply_adds == sum(block.multiply_adds for block in blocks) == 40_551_040
+    names = [block.name for block in blocks]
+    assert names[:3] == ["image", "stem", "stage1_block1"]
+    assert blocks[2].what == "conv3x3 norm relu conv3x3 norm + relu"
+    assert len(shown.lines(every=True)) == len(shown.layers) + 1
+    assert dataclasses.asdict(blocks[1])["shape"] == "32x32x16"
