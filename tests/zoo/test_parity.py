@@ -36,18 +36,6 @@ PAIRS = [
     ),
     pytest.param("resnet50", "ResNet50", (32, 65), DENSE, id="resnet50"),
     pytest.param("resnet50_v2", "ResNet50V2", (32, 65), DENSE, id="resnet50_v2"),
-    *(
-        pytest.param(
-            f"resnet{depth}{version.lower()}",
-            f"ResNet{depth}{version.replace('_', '')}",
-            (32, 32),
-            DENSE,
-            id=f"resnet{depth}{version.lower()}",
-            marks=pytest.mark.slow,
-        )
-        for depth in (101, 152)
-        for version in ("", "_V2")
-    ),
     pytest.param("vgg16", "VGG16", (32, 64), {"norm": None}, id="vgg16", marks=pytest.mark.slow),
     pytest.param("vgg19", "VGG19", (32, 32), {"norm": None}, id="vgg19", marks=pytest.mark.slow),
     pytest.param(
