@@ -224,8 +224,8 @@ def list_models(
         InputError: No weights were trained on such data, or a number is out of its range.
 
     Example:
-        >>> zoo.list_models("resnet??")
-        ['resnet20', 'resnet32', 'resnet44', 'resnet56']
+        >>> zoo.list_models("resnet50*")
+        ['resnet50', 'resnet50_v1_5', 'resnet50_v2']
     """
     from zoo.catalogue import rows
 

@@ -113,6 +113,23 @@ def test_another_number_of_classes_gets_new_logits(resnet8, source):
     assert "new logits for the 2 classes of digits" in told[1]
 
 
+def test_a_network_whose_logits_are_a_convolution_gets_a_new_one(resnet8, tmp_path):
+    # That of SqueezeNet is not the last layer, which averages.
+    changes = {"norm": "none", "width": 0.125}
+    model = zoo.create_model("squeezenet1_1", input_shape=(32, 32, 3), num_classes=10, **changes)
+    fits = {**changes, "norm": zoo.Norm("none"), "arch": "squeezenet1_1"}
+    path = saved(tmp_path / "squeezenet", shaken(model), **fits)
+    recipe = training.Recipe.load(
+        resnet8, arch="squeezenet1_1", weights=str(path), image_size=32, **changes
+    )
+    ours, told = begun(recipe, labels=("x", "y"))
+    given, received = by_layer(model), by_layer(ours)
+    differing = [name for name in given if given[name][0].shape != received[name][0].shape]
+    assert differing == ["logits_conv"]
+    assert all(same(given[name], received[name]) for name in given if name != "logits_conv")
+    assert "new logits for the 2 classes of digits" in told[1]
+
+
 def test_the_same_classes_keep_their_logits(resnet8, tmp_path):
     model = shaken(zoo.create_model("resnet8", **SHAPE))
     path = saved(tmp_path / "resnet8.source", model, labels=DIGITS)

@@ -230,6 +230,23 @@ def test_a_strided_convolution_is_padded_symmetrically():
     assert values[-1, -1] == 9
 
 
+def test_an_even_kernel_and_two_strides_keep_the_windows_of_an_odd_size():
+    # 49 frames of 10 coefficients; TensorFlow's "same" begins at the same places.
+    image = keras.Input((49, 10, 1))
+    ours, theirs = (
+        keras.Model(
+            image, blocks.conv(image, 2, (10, 4), stride=(2, 1), padding=padding, name=padding)
+        )
+        for padding in ("symmetric", "same")
+    )
+    ours.set_weights(theirs.get_weights())
+    x = np.random.default_rng(0).normal(size=(1, 49, 10, 1))
+    values = np.asarray(ours(x))
+    assert values.shape == (1, 25, 10, 2)
+    # One addition order may be another one's: float32.
+    np.testing.assert_allclose(values, np.asarray(theirs(x)), rtol=1e-5, atol=1e-5)
+
+
 def test_option_a_takes_every_second_pixel_and_adds_zero_channels():
     image = keras.Input((4, 4, 2))
     model = keras.Model(image, blocks.shortcut_pad(image, 6, stride=2, name="s"))
