@@ -7,6 +7,7 @@ stands above them holds for all.
 import functools
 import json
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -162,8 +163,8 @@ def labels(*, fetch: bool = True) -> tuple[str, ...]:
     path = downloads.fetch(CLASS_INDEX.url, name, digest=CLASS_INDEX.digest)
     index = json.loads(path.read_text(encoding="utf-8"))
     pairs = [index[str(number)] for number in range(CLASSES)]
-    words = [word for _, word in pairs]
-    return tuple(f"{word} ({number})" if words.count(word) > 1 else word for number, word in pairs)
+    count = Counter(word for _, word in pairs)
+    return tuple(f"{word} ({number})" if count[word] > 1 else word for number, word in pairs)
 
 
 def load(name: str) -> "keras.Model":
