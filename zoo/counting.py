@@ -56,7 +56,8 @@ def layers(model: "keras.Model") -> list[Layer]:
 
 def _counted(layer: Any, model: "keras.Model") -> Layer:
     """Count one layer, over all its calls."""
-    calls = [node for node in layer._inbound_nodes if node in model._nodes] or layer._inbound_nodes
+    own = getattr(model, "_functional", model)._nodes  # a Sequential has a functional model inside
+    calls = [node for node in layer._inbound_nodes if node in own]
     inputs = [tensor for node in calls for tensor in node.input_tensors]
     outputs = [tensor for node in calls for tensor in node.outputs]
     return Layer(
@@ -92,7 +93,7 @@ def _multiply_adds(layer: Any, inputs: list[Any], outputs: list[Any]) -> int:
 
 def _is_model(layer: Any) -> bool:
     """Say whether a layer is a model itself."""
-    return hasattr(layer, "_nodes") and hasattr(layer, "layers")
+    return hasattr(layer, "layers")
 
 
 def _convolution(layer: Any, taken: Any, given: Any) -> int:

@@ -338,6 +338,17 @@ def zoo_results() -> str:
     return table(header, lines) + picture + measured(measurements)
 
 
+def imports() -> str:
+    """Seconds of imports and lists."""
+    measurements = stored("imports")
+    lines = [
+        (f"`{name}`", f"{row['seconds']:.2f}", f"{row['least']:.2f} to {row['most']:.2f}")
+        for name, row in measurements["rows"].items()
+    ]
+    header = ("process", "seconds, median", "all")
+    return table(header, lines) + measured(measurements)
+
+
 def results() -> str:
     """The trainings of the shipped weights, as `zoo results --markdown` shows them."""
     found = read([ROOT / "saved_models"])
@@ -358,6 +369,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "weights": weights,
     "results": results,
     "models": models,
+    "imports": imports,
     "pretrained": pretrained,
     "zoo_results": zoo_results,
 }
