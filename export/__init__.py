@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "bundling": ["bundle"],
+        "browser_page": ["web"],
         "certificate": ["Certificate", "certify"],
         "checks": ["Check", "Verdict"],
         "errors": ["ExportError"],

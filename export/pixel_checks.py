@@ -62,6 +62,17 @@ def checks(
     yield _answers(wholes, made, reference)
 
 
+def front_checks(front: "onnx.ModelProto", preprocessing: "Preprocessing") -> Iterator[Check]:
+    """Check the preprocessing alone, where there is no model to ask.
+
+    Raises:
+        ExportError: onnxruntime refuses it.
+    """
+    session = Session(front)
+    made = [_made(session, preprocessing, size) for size in _sizes(preprocessing)]
+    yield from _as_pillow(made, preprocessing)
+
+
 def _sizes(preprocessing: "Preprocessing") -> list[tuple[int, int]]:
     """Choose sizes of images: the model's, smaller, larger, lying, standing, one pixel."""
     height, width = preprocessing.size

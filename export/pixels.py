@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PREFIX = "preprocessing/"
 READY = f"{PREFIX}image"  # the tensor that the rest of the file takes
+_ANY = (BATCH, *(f"{INPUT}_axis{axis}" for axis in (1, 2, 3)))
 _FLOAT32, _INT64, _FLOAT64 = 1, 7, 11  # ONNX's numbers for them
 _KEYS = -0.5  # the parameter of the cubic kernel
 
@@ -100,11 +101,14 @@ def separated(
     return front, rest
 
 
+def front_of(proto: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return a file's front alone."""
+    return separated(proto, _ANY)[0]
+
+
 def without_front(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return what lies behind a file's front, for preprocessed images of any size."""
-    rank = 4
-    free = (BATCH, *(f"{INPUT}_axis{axis}" for axis in range(1, rank)))
-    return separated(proto, free)[1]
+    return separated(proto, _ANY)[1]
 
 
 def _renamed(node: "onnx.NodeProto", old: str, new: str) -> "onnx.NodeProto":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import catalogue, demonstration, deployment, learning
+from zoo.cli import browser, catalogue, demonstration, deployment, learning
 
 app = typer.Typer(
     name="zoo",
@@ -46,6 +46,7 @@ app.command(
     "validate",
     epilog="Example: zoo validate bundle/model.onnx --against runs/three/model.keras --data digits",
 )(deployment.validate)
+app.command("web", epilog="Example: zoo web runs/bundle --out runs/web --serve")(browser.web)
 app.command("predict", epilog="Example: zoo predict bundle/model.onnx image.png")(
     deployment.predict
 )
