@@ -154,8 +154,9 @@ def _inputs(layer: Any) -> Iterator[Any]:
 
 def _sources(tensor: Any, chains: dict[int, list[int]]) -> set[Edge]:
     """Find the parts whose outputs reach a tensor through layers without weights."""
-    found, waiting = set(), [(tensor, 0, ())]
-    seen = set()
+    found: set[Edge] = set()
+    waiting: list[tuple[Any, int, tuple[str, ...]]] = [(tensor, 0, ())]
+    seen: set[Label] = set()
     while waiting:
         tensor, offset, pools = waiting.pop()
         if (id(tensor), offset, pools) in seen:
@@ -244,7 +245,7 @@ def _around(part: Part, labels: list[Label], at: int) -> Label:
 
 def _copy(theirs: Part, ours: Part) -> np.ndarray | None:
     """Copy the weights of one part; return a bias that the other part has no place for."""
-    values = {name: np.asarray(variable) for name, variable in theirs.weights.items()}
+    values: dict[str, Any] = {name: np.asarray(v) for name, v in theirs.weights.items()}
     if ours.role == "other":  # of a kind that is not known here: all, in their order
         for variable, value in zip(ours.weights.values(), values.values(), strict=True):
             variable.assign(value)

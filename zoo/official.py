@@ -174,14 +174,14 @@ def load(name: str) -> "keras.Model":
         name: ``arch.tag``, of `names`.
 
     Returns:
-        The model. The labels are in the cache then, too.
+        The model. The labels are in the cache then, too, unless nothing may be fetched.
 
     Raises:
         InputError: A file cannot be had, or is not the one that it should be.
     """
     entry, about = known()[name], card(name)
     path = downloads.fetch(entry.origin + entry.file, entry.file, digest=entry.digest)
-    labels()
+    labels(fetch=not downloads.is_offline())  # weights put there by hand do without
     model = create_model(
         about.arch,
         input_shape=about.input_shape,

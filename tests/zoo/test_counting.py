@@ -109,6 +109,10 @@ def test_the_facts_of_official_weights_are_what_is_built(name):
     assert facts.read().get(name) == facts.of_card(official.card(name))
 
 
+def test_there_are_no_facts_of_what_is_not_there():
+    assert set(facts.read()) <= {*registry.entries(), *zoo.list_models(pretrained=True)}
+
+
 def test_filters():
     everything = catalogue.rows(pretrained=True)
     assert {row.name for row in everything} >= {"resnet20.digits", "vgg16.imagenet"}
