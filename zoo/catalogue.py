@@ -4,11 +4,11 @@ import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zoo import facts, registry
+from zoo import facts, official, registry
 from zoo.cards import Card
 from zoo.errors import InputError, nearest
 from zoo.pretrained import card as read_card
-from zoo.pretrained import names as weight_names
+from zoo.pretrained import stored
 
 # The numbers of a card that may be called its accuracy, the first one there is.
 _ACCURACIES = ("test_accuracy", "published_top1")
@@ -103,8 +103,9 @@ def _models() -> Iterator[Row]:
 def _weights() -> Iterator[Row]:
     """Tell of all weights."""
     counted, registered = facts.read(), registry.entries()
-    for name in weight_names():
-        card = read_card(name)
+    lying = stored()
+    for name in sorted({*lying, *official.names()}):
+        card = read_card(name) if name in lying else official.card(name)
         known = counted.get(name)
         yield Row(
             name=name,

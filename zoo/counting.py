@@ -56,7 +56,7 @@ def layers(model: "keras.Model") -> list[Layer]:
 
 def _counted(layer: Any, model: "keras.Model") -> Layer:
     """Count one layer, over all its calls."""
-    calls = [node for node in layer._inbound_nodes if node in model._nodes] or layer._inbound_nodes
+    calls = own_calls(layer, model)
     inputs = [tensor for node in calls for tensor in node.input_tensors]
     outputs = [tensor for node in calls for tensor in node.outputs]
     return Layer(
@@ -70,6 +70,21 @@ def _counted(layer: Any, model: "keras.Model") -> Layer:
             _multiply_adds(layer, node.input_tensors, node.outputs) for node in calls
         ),
     )
+
+
+def own_calls(layer: Any, model: "keras.Model") -> list[Any]:
+    """List a layer's calls in a model: it may have others, in models that share it.
+
+    Args:
+        layer: The layer.
+        model: A functional or Sequential model.
+
+    Returns:
+        Keras' nodes, which have ``input_tensors`` and ``outputs``.
+    """
+    inside = getattr(model, "_functional", model)  # a Sequential has a functional model inside
+    depths = inside._nodes_by_depth.values()
+    return [node for node in layer._inbound_nodes if any(node in nodes for nodes in depths)]
 
 
 def _size(weights: list[Any]) -> int:
@@ -92,7 +107,7 @@ def _multiply_adds(layer: Any, inputs: list[Any], outputs: list[Any]) -> int:
 
 def _is_model(layer: Any) -> bool:
     """Say whether a layer is a model itself."""
-    return hasattr(layer, "_nodes") and hasattr(layer, "layers")
+    return hasattr(layer, "layers")
 
 
 def _convolution(layer: Any, taken: Any, given: Any) -> int:

@@ -141,9 +141,10 @@ def _is_whole(path: Path, digest: str) -> bool:
     """Say whether a file is in the cache and is what was fetched, or what was asked for."""
     if not path.is_file():
         return False
-    if digest:
-        return _digest(path, digest) == digest
-    return recorded(path.name) == sha256(path)
+    known = recorded(path.name)
+    if not (known or digest):
+        return False
+    return (not known or sha256(path) == known) and (not digest or _digest(path, digest) == digest)
 
 
 def _digest(path: Path, like: str) -> str:

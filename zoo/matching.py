@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.counting import own_calls
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Edge = tuple[Label, int]  # what lies on the way, and the number of the part at 
 _POOLS = {"MaxPooling2D": "max", "AveragePooling2D": "average"}
 _STRAIGHT = (0, ())  # the way between two parts with nothing between them
 _SEPARABLE = "SeparableConv2D"  # one layer that is two convolutions
+_SCALE = "LayerScale"  # of keras.applications: a depthwise 1x1 convolution by another name
 # What a norm computes where a weight is not there.
 _NEUTRAL = {"gamma": 1.0, "beta": 0.0, "bias": 0.0}
 
@@ -43,8 +45,12 @@ class Part:
 
     def label(self) -> Label:
         """Give what tells this part from others without its neighbours."""
-        main = next(iter(self.weights.values()))
-        return self.role, _plain(main.shape) if self.role != "norm" else tuple(main.shape)
+        shape = tuple(next(iter(self.weights.values())).shape)
+        if self.role == "depthwise":  # where the channels stand in the kernel is the layer's affair
+            return self.role, tuple(side for side in shape if side > 1)
+        # A fully connected layer lacks the sides of a 1x1 kernel.
+        is_point = self.role == "conv" and shape[:2] == (1, 1) and len(shape) == 4
+        return self.role, shape[2:] if is_point else shape
 
 
 def carry(source: "keras.Model", model: "keras.Model") -> None:
@@ -92,7 +98,8 @@ def parts(model: "keras.Model") -> list[Part]:
             continue
         for first, second in itertools.pairwise(chain):
             _link(found, first, second, _STRAIGHT)
-        for tensor in _inputs(layer):
+        calls = own_calls(layer, model)
+        for tensor in (tensor for node in calls for tensor in node.input_tensors):
             for way, number in _sources(tensor, chains):
                 _link(found, number, chain[0], way)
     for tensor in model.outputs:
@@ -128,34 +135,28 @@ def _parts_of(layer: Any) -> Iterator[Part]:
     if kind == _SEPARABLE:
         yield Part(layer, "depthwise", {"kernel": weights.pop("depthwise_kernel")})
         weights = {"kernel": weights.pop("pointwise_kernel"), **weights}
-    yield Part(layer, _role(kind), weights)
+    if kind == _SCALE:
+        weights = {"kernel": next(iter(weights.values()))}
+    yield Part(layer, _role(layer), weights)
 
 
-def _role(kind: str) -> str:
-    """Name what a layer does; a 1x1 convolution and a fully connected layer do the same."""
+def _role(layer: Any) -> str:
+    """Name what a layer does, which layers of several classes can do."""
+    kind = type(layer).__name__
+    if kind in ("DepthwiseConv2D", _SCALE):
+        return "depthwise"
+    if kind == "Conv2D" and layer.groups > 1 and layer.kernel.shape[2] == 1:
+        return "depthwise"
     if kind in ("Conv2D", "Dense", _SEPARABLE):
         return "conv"
-    if kind == "DepthwiseConv2D":
-        return "depthwise"
     return "norm" if kind == "BatchNormalization" else "other"
-
-
-def _plain(shape: Any) -> tuple[int, ...]:
-    """Drop the sides of a 1x1 kernel, which a fully connected layer's does not have."""
-    shape = tuple(shape)
-    return shape[2:] if len(shape) == 4 and shape[:2] == (1, 1) else shape
-
-
-def _inputs(layer: Any) -> Iterator[Any]:
-    """List the tensors that a layer is called with in its model."""
-    for node in layer._inbound_nodes:
-        yield from node.input_tensors
 
 
 def _sources(tensor: Any, chains: dict[int, list[int]]) -> set[Edge]:
     """Find the parts whose outputs reach a tensor through layers without weights."""
-    found, waiting = set(), [(tensor, 0, ())]
-    seen = set()
+    found: set[Edge] = set()
+    waiting: list[tuple[Any, int, tuple[str, ...]]] = [(tensor, 0, ())]
+    seen: set[Label] = set()
     while waiting:
         tensor, offset, pools = waiting.pop()
         if (id(tensor), offset, pools) in seen:
@@ -244,7 +245,7 @@ def _around(part: Part, labels: list[Label], at: int) -> Label:
 
 def _copy(theirs: Part, ours: Part) -> np.ndarray | None:
     """Copy the weights of one part; return a bias that the other part has no place for."""
-    values = {name: np.asarray(variable) for name, variable in theirs.weights.items()}
+    values: dict[str, Any] = {name: np.asarray(v) for name, v in theirs.weights.items()}
     if ours.role == "other":  # of a kind that is not known here: all, in their order
         for variable, value in zip(ours.weights.values(), values.values(), strict=True):
             variable.assign(value)

@@ -7,6 +7,7 @@ stands above them holds for all.
 import functools
 import json
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -162,8 +163,8 @@ def labels(*, fetch: bool = True) -> tuple[str, ...]:
     path = downloads.fetch(CLASS_INDEX.url, name, digest=CLASS_INDEX.digest)
     index = json.loads(path.read_text(encoding="utf-8"))
     pairs = [index[str(number)] for number in range(CLASSES)]
-    words = [word for _, word in pairs]
-    return tuple(f"{word} ({number})" if words.count(word) > 1 else word for number, word in pairs)
+    count = Counter(word for _, word in pairs)
+    return tuple(f"{word} ({number})" if count[word] > 1 else word for number, word in pairs)
 
 
 def load(name: str) -> "keras.Model":
@@ -173,14 +174,14 @@ def load(name: str) -> "keras.Model":
         name: ``arch.tag``, of `names`.
 
     Returns:
-        The model. The labels are in the cache then, too.
+        The model. The labels are in the cache then, too, unless nothing may be fetched.
 
     Raises:
         InputError: A file cannot be had, or is not the one that it should be.
     """
     entry, about = known()[name], card(name)
     path = downloads.fetch(entry.origin + entry.file, entry.file, digest=entry.digest)
-    labels()
+    labels(fetch=not downloads.is_offline())  # weights put there by hand do without
     model = create_model(
         about.arch,
         input_shape=about.input_shape,

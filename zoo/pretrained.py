@@ -33,11 +33,11 @@ def folders() -> list[Path]:
 
 def names() -> list[str]:
     """List the names of all weights: those in `folders`, and those that can be fetched; sorted."""
-    return sorted({*_in_folders(), *official.names()})
+    return sorted({*stored(), *official.names()})
 
 
-def _in_folders() -> set[str]:
-    """List the names of the weights that lie in `folders`."""
+def stored() -> set[str]:
+    """Give the names of the weights that lie in `folders`."""
     return {card.parent.name for folder in folders() for card in folder.glob(f"*.*/{CARD_FILE}")}
 
 
@@ -61,7 +61,7 @@ def folder(name: str | os.PathLike[str]) -> Path:
         raise InputError(
             f"accepted is the name of weights, for example 'resnet20.digits'; received {name!r}"
         )
-    found = _in_folders()
+    found = stored()
     for parent in folders():
         if name in found and (parent / name / CARD_FILE).is_file():
             return parent / name
@@ -72,7 +72,7 @@ def folder(name: str | os.PathLike[str]) -> Path:
 
 def is_fetched(name: str | os.PathLike[str]) -> bool:
     """Say whether weights are official ones, and none of that name lie in a folder."""
-    return isinstance(name, str) and name not in _in_folders() and name in official.names()
+    return isinstance(name, str) and name not in stored() and name in official.names()
 
 
 def card(name: str | os.PathLike[str]) -> Card:

@@ -5,7 +5,17 @@ import pytest
 
 from export.folding import Entry
 
-from . import applications, latency, loader, onnx_nodes, precision, scaling, write_docs
+from . import (
+    applications,
+    imports,
+    latency,
+    loader,
+    onnx_nodes,
+    precision,
+    scaling,
+    write_docs,
+    zoo_results,
+)
 from .models import APPLICATIONS
 
 # Those of keras.applications without BatchNorm.
@@ -46,6 +56,8 @@ def test_all_of_keras_applications_is_listed():
         ("latency", latency.MODELS),
         ("precision", precision.VARIANTS),
         ("loader", loader.AUGMENTATIONS),
+        ("imports", imports.CALLS),
+        ("zoo_results", zoo_results.WEIGHTS),
         ("scaling", [f"{order}, {n} times" for order in scaling.ORDERS for n in scaling.BLOCKS]),
     ],
 )
@@ -68,6 +80,12 @@ def test_times_and_memory_are_within_what_is_promised():
     rows = write_docs.stored("applications")["rows"]
     assert rows["ResNet50"]["fold_seconds"] < 2
     assert rows["EfficientNetB7"]["fold_seconds"] < 15
+
+
+def test_importing_the_zoo_and_listing_are_as_cheap_as_promised():
+    rows = write_docs.stored("imports")["rows"]
+    assert rows["import zoo and keras"]["seconds"] <= 1.05 * rows["import keras"]["seconds"]
+    assert rows["zoo list"]["seconds"] < 1
 
 
 def test_the_loader_is_at_least_twice_as_fast_as_the_training():

@@ -14,6 +14,7 @@ from typing import Any
 
 from export.rules.engine import EXPLANATIONS
 from training.results import read
+from zoo import catalogue
 from zoo.cards import CARD_FILE, Card
 from zoo.files import write_text
 
@@ -22,7 +23,10 @@ from .records import RESULTS
 from .scaling import exponent
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "folding.md", ROOT / "docs" / "training.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("folding", "models", "training")),
+)
 _MARKED = re.compile(
     r"(<!-- written by tests/bench/write_docs\.py: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL
 )
@@ -274,6 +278,77 @@ def weights() -> str:
     return table((*header, "trained in"), lines)
 
 
+def models() -> str:
+    """Every model of the registry."""
+    lines = [
+        (
+            f"`{row.name}`",
+            f"{row.parameters:,}" if row.parameters else "",
+            f"{row.multiply_adds / 1e6:,.0f} M" if row.multiply_adds else "",
+            _size(row),
+            row.paper,
+        )
+        for row in catalogue.rows()
+    ]
+    return table(("model", "parameters", "multiply-adds", "size", "paper"), lines)
+
+
+def pretrained() -> str:
+    """All weights that can be loaded by name."""
+    lines = [
+        (
+            f"`{row.name}`",
+            row.dataset,
+            f"{100 * row.accuracy:.1f} %" if row.accuracy else "",
+            f"{row.parameters:,}" if row.parameters else "",
+            f"{row.multiply_adds / 1e6:,.0f} M" if row.multiply_adds else "",
+            _size(row),
+        )
+        for row in catalogue.rows(pretrained=True)
+    ]
+    header = ("weights", "data", "accuracy", "parameters", "multiply-adds", "size")
+    return table(header, lines)
+
+
+def _size(row: catalogue.Row) -> str:
+    """Write the height and width of a model's images."""
+    return "×".join("any" if side is None else str(side) for side in row.size)
+
+
+def zoo_results() -> str:
+    """What our own weights achieve as trained, folded and exported."""
+    measurements = stored("zoo_results")
+    known = {row.name: row for row in catalogue.rows(pretrained=True)}
+    lines = [
+        (
+            f"`{name}`",
+            known[name].dataset,
+            f"{known[name].parameters or 0:,}",
+            f"{(known[name].multiply_adds or 0) / 1e6:,.0f} M",
+            *(f"{100 * row['accuracy'][kind]:.2f} %" for kind in ("trained", "folded", "onnx")),
+            f"{row['keras_bytes'] / 1e6:.2f}",
+            f"{row['onnx_bytes'] / 1e6:.2f}",
+            f"{row['latency']['median_ms']:.2f}",
+        )
+        for name, row in measurements["rows"].items()
+    ]
+    header = ("weights", "data", "parameters", "multiply-adds", "Keras", "folded", "ONNX")
+    header += (".keras, MB", ".onnx, MB", "one image, ms")
+    picture = "\n![Accuracy of the ONNX files against latency](accuracy_latency.png)\n"
+    return table(header, lines) + picture + measured(measurements)
+
+
+def imports() -> str:
+    """Seconds of imports and lists."""
+    measurements = stored("imports")
+    lines = [
+        (f"`{name}`", f"{row['seconds']:.2f}", f"{row['least']:.2f} to {row['most']:.2f}")
+        for name, row in measurements["rows"].items()
+    ]
+    header = ("process", "seconds, median", "all")
+    return table(header, lines) + measured(measurements)
+
+
 def results() -> str:
     """The trainings of the shipped weights, as `zoo results --markdown` shows them."""
     found = read([ROOT / "saved_models"])
@@ -293,6 +368,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "loader": loader,
     "weights": weights,
     "results": results,
+    "models": models,
+    "imports": imports,
+    "pretrained": pretrained,
+    "zoo_results": zoo_results,
 }
 
 

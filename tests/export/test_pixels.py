@@ -78,6 +78,16 @@ def test_the_front_does_what_pillow_does(interpolation, crop, nchw):
             assert off.max() <= 1e-3
 
 
+@pytest.mark.parametrize("nchw", [False, True])
+def test_the_front_turns_the_colours_round_where_the_model_takes_blue_first(nchw):
+    preprocessing = made(order="bgr")
+    whole = pixels.embedded(behind(preprocessing, nchw=nchw), preprocessing, nchw=nchw)
+    images = photograph(*preprocessing.size, 3)
+    (values,) = Session(whole).run([images])
+    values = np.moveaxis(values, 1, -1) if nchw else values
+    assert levels(values, images, preprocessing).max() <= 1e-3  # of float32's rounding
+
+
 def test_grey_images_have_one_channel():
     preprocessing = made(channels=1, mean=(0.3,), std=(0.2,))
     whole = pixels.embedded(behind(preprocessing, nchw=False), preprocessing, nchw=False)

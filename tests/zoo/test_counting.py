@@ -75,6 +75,17 @@ PAPERS = {
     "resnet20": 40.8,  # the form for CIFAR; Idelbayev, https://github.com/akamaster/pytorch_resnet_cifar10
     "vgg16": 15_500,  # He et al. 2016, section 3.3, tells 19.6 billion of VGG-19
     "vgg19": 19_600,
+    "resnet18": 1_800,  # He et al. 2016, table 1, to resnet152
+    "resnet34": 3_600,
+    "resnet50": 3_800,
+    "resnet101": 7_600,
+    "resnet152": 11_300,
+    "regnetx_002": 200,  # Radosavovic et al. 2020, tables 5 and 6: what the names say
+    "regnetx_320": 31_800,
+    "regnety_016": 1_600,
+    "ds_cnn_s": 5.4 / 2,  # Zhang et al. 2017, table 4, which counts operations
+    "ds_cnn_m": 19.8 / 2,
+    "ds_cnn_l": 56.9 / 2,
     "densenet121": 2_870,  # https://github.com/facebookresearch/fvcore's count of torchvision's
 }
 
@@ -107,6 +118,10 @@ def test_the_facts_of_a_model_are_what_is_built(name):
 @pytest.mark.parametrize("name", sized(official.names()))
 def test_the_facts_of_official_weights_are_what_is_built(name):
     assert facts.read().get(name) == facts.of_card(official.card(name))
+
+
+def test_there_are_no_facts_of_what_is_not_there():
+    assert set(facts.read()) <= {*registry.entries(), *zoo.list_models(pretrained=True)}
 
 
 def test_filters():

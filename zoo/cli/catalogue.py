@@ -57,7 +57,7 @@ def list_models(
 
     def human(console: Console) -> None:
         if found:
-            console.print(rows_table(found), soft_wrap=not console.is_terminal)
+            console.print(rows_table(found, console))
         else:
             Console(stderr=True).print(f"nothing matches {pattern}", markup=False)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from zoo.catalogue import Row
     from zoo.showing import Shown
 
+_PAPER = 20  # the least width of the column of papers
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -37,23 +39,39 @@ def short(count: int | None) -> str:
     return f"{value:.0f}{unit}" if value >= 100 or not unit else f"{value:.3g}{unit}"
 
 
-def rows_table(found: Sequence["Row"]) -> Table:
-    """Lay out models, or weights with what they were trained on and how well."""
-    weights = any(row.dataset for row in found)
+def rows_table(found: Sequence["Row"], console: Console) -> Table:
+    """Lay out models, or weights with what they were trained on and how well.
+
+    Args:
+        found: The models.
+        console: Where they are shown. On a terminal with little room the paper is cut.
+
+    Returns:
+        The table.
+    """
+    titles = ["name", "parameters", "multiply-adds", "size"]
+    if any(row.dataset for row in found):
+        titles += ["data", "accuracy"]
+    lines = [[*_cells(row)[: len(titles)], row.paper] for row in found]
+    widths = [max(map(len, column)) for column in zip([*titles, "paper"], *lines, strict=True)]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("name", no_wrap=True)
-    for title in ("parameters", "multiply-adds", "size"):
-        table.add_column(title, justify="right", no_wrap=True)
-    if weights:
-        table.add_column("data", no_wrap=True)
-        table.add_column("accuracy", justify="right", no_wrap=True)
+    for title, width in zip(titles, widths[:-1], strict=True):
+        justify: JustifyMethod = "left" if title in ("name", "data") else "right"
+        table.add_column(title, justify=justify, min_width=width, no_wrap=True)
     table.add_column("paper", overflow="ellipsis", no_wrap=True)
-    for row in found:
-        cells = [row.name, short(row.parameters), short(row.multiply_adds), _size(row.size)]
-        if weights:
-            cells += [row.dataset, "?" if row.accuracy is None else f"{100 * row.accuracy:.1f} %"]
-        table.add_row(*map(Text, [*cells, row.paper]))
+    for line in lines:
+        table.add_row(*map(Text, line))
+    table.width = sum(widths) + 2 * len(titles)
+    if console.is_terminal:
+        table.width = min(table.width, max(console.width, table.width - widths[-1] + _PAPER))
     return table
+
+
+def _cells(row: "Row") -> list[str]:
+    """Write what is known of a model or of weights, without the paper."""
+    share = "?" if row.accuracy is None else f"{100 * row.accuracy:.1f} %"
+    sizes = [short(row.parameters), short(row.multiply_adds), _size(row.size)]
+    return [row.name, *sizes, row.dataset, share]
 
 
 def _size(size: tuple[int | None, int | None]) -> str:

@@ -1,0 +1,81 @@
+"""Measure all weights that ship: accuracy as trained, folded and exported, sizes, latency.
+
+    python -m tests.bench.zoo_results [--models A,B] [--out FILE]
+
+Data sets are read from the folder that TFDS_DATA_DIR names. The accuracies are of float32 on the
+whole test split. Run it on a machine that does nothing else, for the latency.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import export
+import training
+import zoo
+from export.report import REPORT_FILE
+from zoo import pretrained
+from zoo.cards import MODEL_FILE
+from zoo.files import replacing
+
+from .records import RESULTS, fill
+
+WEIGHTS = tuple(
+    name for name in zoo.list_models(pretrained=True) if not pretrained.is_fetched(name)
+)
+PICTURE = Path(__file__).parents[2] / "docs" / "accuracy_latency.png"
+LATENCY = ("median_ms", "p95_ms", "threads")
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Export weights by name with their test split, and take what the report says."""
+    card = zoo.card(name)
+    data = training.load_data(
+        card.dataset, os.environ.get("TFDS_DATA_DIR"), preprocessing=card.preprocessing
+    )
+    images = card.preprocessing(data.test.images[:])
+    with tempfile.TemporaryDirectory() as folder:
+        made = export.bundle(name, Path(folder) / "bundle", data=(images, data.test.labels))
+        report = json.loads((made / REPORT_FILE).read_text(encoding="utf-8"))
+    sizes = {Path(file["name"]).suffix: file["bytes"] for file in report["files"]}
+    return {
+        "accuracy": report["accuracy"],
+        "keras_bytes": (pretrained.folder(name) / MODEL_FILE).stat().st_size,
+        "onnx_bytes": sizes[".onnx"],
+        "latency": {key: report["latency"][key] for key in LATENCY},
+        "load": os.getloadavg()[0],
+    }
+
+
+def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
+    """Draw the accuracy of the ONNX files against their latency, a colour for each data set."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for dataset in sorted({zoo.card(name).dataset for name in rows}):
+        points = {
+            name: (row["latency"]["median_ms"], 100 * row["accuracy"]["onnx"])
+            for name, row in rows.items()
+            if zoo.card(name).dataset == dataset
+        }
+        axes.scatter(*zip(*points.values(), strict=True), label=dataset)
+        for name, point in points.items():
+            axes.annotate(
+                name.partition(".")[0], point, (4, 4), textcoords="offset points", fontsize=8
+            )
+    axes.set(xscale="log", xlabel="latency of one image, ms", ylabel="test accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(title="data")
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=150)
+
+
+if __name__ == "__main__":
+    fill("zoo_results", __doc__, WEIGHTS, measure)
+    stored = json.loads((RESULTS / "zoo_results.json").read_text(encoding="utf-8"))
+    draw(stored["rows"], PICTURE)
