@@ -80,6 +80,9 @@ PAPERS = {
     "resnet50": 3_800,
     "resnet101": 7_600,
     "resnet152": 11_300,
+    "resnet50_v1_5": 4_090,  # torchvision's table, as the next ones
+    "squeezenet1_1": 350,
+    "resnext50_32x4d": 4_230,
     "regnetx_002": 200,  # Radosavovic et al. 2020, tables 5 and 6: what the names say
     "regnetx_320": 31_800,
     "regnety_016": 1_600,
