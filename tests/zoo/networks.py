@@ -6,7 +6,16 @@ from typing import Any
 import keras
 
 import zoo
-from zoo.families import densenet, mobilenet_v2, repvgg, resnet8, resnet_cifar, vgg, wide_resnet
+from zoo.families import (
+    densenet,
+    fastnet,
+    mobilenet_v2,
+    repvgg,
+    resnet8,
+    resnet_cifar,
+    vgg,
+    wide_resnet,
+)
 
 SHORT = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2))  # stages of MobileNetV2
 FEW = ((1, 16, 2), (2, 16, 1), (2, 32, 2))  # the stem and stages of RepVGG
@@ -20,6 +29,7 @@ SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
         lambda options: densenet.densenet(options, (1, 1), 16, densenet.imagenet_stem, "small"),
         7,
     ),
+    "fastnet": (fastnet.fastnet, 6),
     "mobilenet_v2": (lambda options: mobilenet_v2.mobilenet(options, SHORT, 1, "small"), 13),
     "repvgg": (lambda options: repvgg.repvgg(options, FEW, "small"), 13),
     "resnet8": (resnet8.resnet8, 7),
@@ -28,8 +38,8 @@ SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
     "wide_resnet": (lambda options: wide_resnet.wide_resnet(options, 10, 2), 7),
 }
 FAMILIES = sorted(SMALL)
-SIZES = {"vgg": 32}  # the others take 8x8
-WIDTHS = {"vgg": 0.125}  # the others are of half width
+SIZES = {"fastnet": 17, "vgg": 32}  # the others take 8x8
+WIDTHS = {"fastnet": 0.125, "vgg": 0.125}  # the others are of half width
 
 
 def small(family: str, **options: Any) -> keras.Model:

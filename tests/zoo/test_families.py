@@ -22,6 +22,7 @@ PREACTIVATED = ("densenet", "densenet_imagenet", "wide_resnet")
 STRIDES = {
     "densenet121": (4, 8, 16, 32),
     "densenet_bc_100_12": (1, 2, 4),
+    "fastnet": (1, 2, 4, 8),
     "mobilenet_v2": (2, 4, 8, 16, 32),
     "mobilenet_v2_cifar": (1, 2, 4, 8),
     "repvgg_a0": (2, 4, 8, 16, 32),
@@ -32,14 +33,23 @@ STRIDES = {
     "wrn16_4": (1, 2, 4),
 }
 
-# The BatchNorms that cannot be folded after_activation.
+# The maps whose first convolution is not padded are smaller than the image divided by the stride.
+UNPADDED = {"fastnet": (31, 15, 7, 3)}
+
+# The BatchNorms that cannot be folded, by placement.
 KEPT = {
     # It is both an addend and a convolution's input.
-    "resnet8": ["stem_norm"],
-    "resnet_cifar": ["stem_norm"],
+    ("resnet8", "after_activation"): ["stem_norm"],
+    ("resnet_cifar", "after_activation"): ["stem_norm"],
     # A max pooling follows, and where gamma is negative the maximum is another.
-    "densenet_imagenet": ["stem_norm"],
-    "vgg": [f"stage{place}_norm" for place in ("1_1", "2_1", "3_2", "4_2", "5_2")],
+    ("densenet_imagenet", "after_activation"): ["stem_norm"],
+    ("fastnet", "after_activation"): ["stage3_2_norm"],
+    ("vgg", "after_activation"): [
+        f"stage{place}_norm" for place in ("1_1", "2_1", "3_2", "4_2", "5_2")
+    ],
+    # A max pooling comes before.
+    ("fastnet", "before_activation"): [f"stage{number}_1_norm" for number in (1, 2, 3)],
+    ("fastnet", "pre_activation"): [f"stage{number}_2_norm" for number in (1, 2, 3)],
 }
 
 
@@ -99,7 +109,7 @@ def test_batchnorms_fold(family, placement):
     model = randomize(small(family, norm=zoo.Norm(placement=placement)))
     folded = fold_as(model, "float64")
     kept = [entry.layer for entry in folded.report.kept]
-    assert kept == (KEPT.get(family, []) if placement == "after_activation" else [])
+    assert kept == KEPT.get((family, placement), [])
     assert len(folded.report.entries) == SMALL[family][1]
     x = np.random.default_rng(1).normal(size=(2, *model.input_shape[1:]))
     reference = np.asarray(export.rebuild(model, "float64")(x))
@@ -112,7 +122,8 @@ def test_features_are_the_last_maps_at_each_stride(name):
     maps = outline(zoo.create_model, name, features_only=True).output
     assert list(maps) == [f"stride_{stride}" for stride in STRIDES[name]]
     size = registry.entry(name).input_shape[0]
-    assert [tensor.shape[1] for tensor in maps.values()] == [size // s for s in STRIDES[name]]
+    sides = UNPADDED.get(name, tuple(size // stride for stride in STRIDES[name]))
+    assert tuple(tensor.shape[1] for tensor in maps.values()) == sides
     last = outline(zoo.create_model, name, include_top=False).output
     assert last.shape == list(maps.values())[-1].shape
 
