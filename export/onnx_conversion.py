@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from export.errors import ExportError
 from export.fingerprint import made_up
 from export.subject import unique
@@ -78,6 +80,7 @@ def convert(
                     input_signature=signature,
                     opset=opset,
                     inputs_as_nchw=list(inputs) if nchw else None,
+                    custom_op_handlers={"Erfc": (_erfc, [])},
                 )
             except (*_CONVERTER_ERRORS, tf.errors.OpError) as error:
                 log.append(str(error) or type(error).__name__)
@@ -105,6 +108,14 @@ def labels(model: "keras.Model") -> tuple[str, ...]:
         One name for each of ``model.layers``, no two of them equal.
     """
     return unique(made_up(layer.name, type(layer)) or layer.name for layer in model.layers)
+
+
+def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """Write 1 - erf(x): ONNX has no erfc, which is what TensorFlow makes an exact GELU of."""
+    erf = context.insert_new_node_on_input(node, "Erf", node.input[0], name=f"{name}_erf")
+    one = context.make_const(f"{name}_one", np.array(1, np.float32))
+    node.type = "Sub"
+    context.replace_inputs(node, [one.output[0], erf.output[0]])
 
 
 def _told(model: str, problem: str, names: tuple[str, ...]) -> str:

@@ -19,6 +19,8 @@ def augment(
     settings: Augmentation,
     preprocessing: Preprocessing,
     chance: np.random.Generator,
+    *,
+    mirrored: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vary a batch and turn it into the model's input.
 
@@ -32,6 +34,7 @@ def augment(
         settings: What is done; what is 0 or false is left out and draws nothing.
         preprocessing: What turns the images into the model's input.
         chance: Where everything random comes from.
+        mirrored: Which images `flip` mirrors, bool, (batch,); None for random ones.
 
     Returns:
         Images, float32, of the same shape, and labels, float32, of the same shape.
@@ -41,7 +44,7 @@ def augment(
     if settings.pad_crop:
         images = pad_crop(images, settings.pad_crop, chance)
     if settings.flip:
-        images = flip(images, chance)
+        images = flip(images, chance if mirrored is None else mirrored)
     if settings.rand_augment:
         from training.randaugment import rand_augment
 
@@ -130,17 +133,18 @@ def _crop_sizes(
     )
 
 
-def flip(images: np.ndarray, chance: np.random.Generator) -> np.ndarray:
-    """Mirror each image left to right with a probability of one half.
+def flip(images: np.ndarray, mirrored: np.ndarray | np.random.Generator) -> np.ndarray:
+    """Mirror images left to right.
 
     Args:
         images: uint8, (batch, height, width, channels).
-        chance: What decides.
+        mirrored: Which ones, bool, (batch,); or what decides, each with a probability of one half.
 
     Returns:
         New images of the same shape.
     """
-    mirrored = chance.integers(0, 2, size=len(images), dtype=np.uint8).astype(bool)
+    if isinstance(mirrored, np.random.Generator):
+        mirrored = mirrored.integers(0, 2, size=len(images), dtype=np.uint8).astype(bool)
     flipped = images.copy()
     flipped[mirrored] = images[mirrored, :, ::-1]
     return flipped

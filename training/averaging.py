@@ -180,10 +180,7 @@ class Kept:
     def _batches(self) -> Iterator[np.ndarray]:
         """Make the inputs that statistics are taken over, always of the same images."""
         wanted = self._recipe.statistics_images or STATISTICS_IMAGES
-        for chosen in chosen_parts(
-            len(self._train), wanted, self._recipe.batch_size, self._recipe.seed
-        ):
-            yield self._preprocessing(self._train.images[chosen])
+        return plain_batches(self._train, self._recipe, self._preprocessing, wanted)
 
 
 class Statistics:
@@ -237,6 +234,24 @@ def batch_norms(model: Any) -> list[Any]:
         for layer in model._flatten_layers()
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
+
+
+def plain_batches(
+    train: Split, recipe: Recipe, preprocessing: Preprocessing, wanted: int
+) -> Iterator[np.ndarray]:
+    """Make inputs of randomly chosen training images, not augmented and always the same ones.
+
+    Args:
+        train: The training images.
+        recipe: Its batch size and seed are used.
+        preprocessing: What turns the images into the model's input.
+        wanted: How many images are chosen; all where there are not more.
+
+    Yields:
+        float32, (batch, height, width, channels); see `chosen_parts`.
+    """
+    for chosen in chosen_parts(len(train), wanted, recipe.batch_size, recipe.seed):
+        yield preprocessing(train.images[chosen])
 
 
 def chosen_parts(images: int, wanted: int, batch_size: int, seed: int) -> list[np.ndarray]:

@@ -10,8 +10,8 @@ from training.recipe import Recipe
 from zoo.errors import InputError
 from zoo.preprocessing import Preprocessing
 
-# Numpy takes (1, 2) and (1, 2, 0) for the same seed; the spawn key keeps the two uses apart.
-_ORDER, _VARIATION = 0, 1
+# Numpy takes (1, 2) and (1, 2, 0) for the same seed; the spawn key keeps the uses apart.
+_ORDER, _VARIATION, _MIRRORED = 0, 1, 2
 
 
 def steps_per_epoch(recipe: Recipe, images: int) -> int:
@@ -85,12 +85,32 @@ def batches(
         one-hot, or of two classes where images are mixed.
     """
     order = _chance(recipe.seed, epoch, _ORDER).permutation(len(split))
+    mirrored = _mirrored(recipe, epoch, len(split))
     for step in range(first, steps_per_epoch(recipe, len(split))):
         chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
         chance = _chance(recipe.seed, epoch, _VARIATION, step)
         labels = np.zeros((len(chosen), classes), np.float32)
         labels[np.arange(len(chosen)), split.labels[chosen]] = 1
-        yield augment(split.images[chosen], labels, recipe.augmentation, preprocessing, chance)
+        yield augment(
+            split.images[chosen],
+            labels,
+            recipe.augmentation,
+            preprocessing,
+            chance,
+            mirrored=None if mirrored is None else mirrored[chosen],
+        )
+
+
+def _mirrored(recipe: Recipe, epoch: int, images: int) -> np.ndarray | None:
+    """Say which images alternation mirrors in an epoch, bool, (images,); None without it.
+
+    Reference:
+        Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6.
+    """
+    if not recipe.augmentation.alternate_flip:
+        return None
+    at_first = _chance(recipe.seed, 0, _MIRRORED).integers(0, 2, size=images, dtype=np.uint8)
+    return (at_first + epoch) % 2 == 1
 
 
 def _chance(seed: int, epoch: int, *use: int) -> np.random.Generator:

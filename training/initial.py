@@ -1,13 +1,15 @@
-"""What a training begins with: pretrained weights, zero gammas, and layers that do not move."""
+"""What a training begins with: pretrained or made weights, and what does not move."""
 
 import difflib
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from training import filters
 from training.recipe import Recipe
 from zoo import keras_files, pretrained
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
@@ -33,11 +35,12 @@ def freeze(model: Any, recipe: Recipe) -> None:
 
     Args:
         model: The built model, not compiled yet; its layers are changed.
-        recipe: Its ``freeze`` and ``freeze_norm`` are used.
+        recipe: Its ``freeze``, ``freeze_norm`` and ``whiten`` are used: the bias beside patches
+            that whiten is trained, and the patches are not.
 
     Raises:
         InputError: A pattern matches no layer that has weights, there is no norm to freeze, or
-            nothing is left to train.
+            nothing is left to train; or the first convolution cannot whiten.
 
     Example:
         >>> freeze(model, training.Recipe.load("resnet20.digits", freeze=["stem_*", "stage1_*"]))
@@ -58,6 +61,8 @@ def freeze(model: Any, recipe: Recipe) -> None:
             raise InputError(f"freeze_norm: {model.name} has no norm; accepted is false")
         for layer in norms:
             layer.trainable = False
+    if recipe.whiten:
+        filters.whitening(model).kernel.trainable = False
     if not model.trainable_variables:
         raise InputError(
             "freeze: accepted are patterns that leave something to train; received "
@@ -65,32 +70,53 @@ def freeze(model: Any, recipe: Recipe) -> None:
         )
 
 
-def begin(model: Any, recipe: Recipe, labels: tuple[str, ...]) -> list[str]:
+def begin(
+    model: Any, recipe: Recipe, labels: tuple[str, ...], images: Iterable[np.ndarray] = ()
+) -> list[str]:
     """Give a model the first weights that a recipe asks for.
 
     Args:
         model: The built model with random weights, its frozen layers marked.
-        recipe: Its ``weights`` and ``zero_last_gamma`` are used.
+        recipe: Its ``weights``, ``zero_last_gamma``, ``whiten`` and ``identity`` are used.
         labels: The classes' names, one for each logit.
+        images: Preprocessed training images, float32, (batch, height, width, channels), for
+            ``whiten``.
 
     Returns:
         What the card should say of where the weights come from; empty for random ones.
 
     Raises:
-        InputError: The weights are not there, are damaged, or are of another network; or there is
-            no gamma that could be zero.
+        InputError: The weights are not there, are damaged, or are of another network; or the model
+            has no layer that could begin as asked.
 
     Reference:
         Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 5.1 (zero gammas).
     """
+    if recipe.weights:
+        _refuse_made(recipe)
+        return load(model, recipe, labels)
     if recipe.zero_last_gamma:
-        if recipe.weights:
-            raise InputError(
-                "zero_last_gamma: accepted is false with pretrained weights, whose gammas it would "
-                f"undo; received true with weights {recipe.weights!r}"
-            )
         zero_last_gammas(model)
-    return load(model, recipe, labels) if recipe.weights else []
+    if recipe.identity:
+        filters.begin_as_identities(model)
+    if recipe.whiten:
+        filters.whiten(filters.whitening(model), images)
+    return []
+
+
+def _refuse_made(recipe: Recipe) -> None:
+    """Refuse what would undo a part of pretrained weights."""
+    for key, what, none in (
+        ("zero_last_gamma", "gammas", "false"),
+        ("identity", "filters", "false"),
+        ("whiten", "filters", "0"),
+    ):
+        value = getattr(recipe, key)
+        if value:
+            raise InputError(
+                f"{key}: accepted is {none} with pretrained weights, whose {what} it would undo; "
+                f"received {str(value).lower()} with weights {recipe.weights!r}"
+            )
 
 
 def load(model: Any, recipe: Recipe, labels: tuple[str, ...]) -> list[str]:

@@ -35,6 +35,8 @@ class Augmentation(Settings):
         random_resized_crop: The smallest share of the area that a random crop has, which is then
             brought to the image's size; in [0, 1), 0 for none. Not with ``pad_crop``.
         flip: Whether every second image, at random, is mirrored left to right.
+        alternate_flip: Whether an image is mirrored in every second epoch instead, half of them
+            in the first. With ``flip`` only.
         rand_augment: How many random operations each image gets ("RandAugment"), 0 to 14, 0 for
             none.
         rand_augment_magnitude: How strong they are, 0 to 30.
@@ -53,6 +55,7 @@ class Augmentation(Settings):
     pad_crop: Pixels = 0
     random_resized_crop: Share = 0.0
     flip: Flag = False
+    alternate_flip: Flag = False
     rand_augment: Annotated[Whole, pydantic.Field(ge=0, le=14)] = 0
     rand_augment_magnitude: Annotated[Whole, pydantic.Field(ge=0, le=30)] = 9
     cutout: Pixels = 0
@@ -65,6 +68,10 @@ class Augmentation(Settings):
             raise ValueError(
                 "random_resized_crop: accepted is 0 with pad_crop, since both crop; "
                 f"received {self.random_resized_crop} with pad_crop {self.pad_crop}"
+            )
+        if self.alternate_flip and not self.flip:
+            raise ValueError(
+                "alternate_flip: accepted is true with flip only; received true with flip false"
             )
         for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
             # Still smaller ones mix nothing, and their Beta distribution underflows.
@@ -96,6 +103,11 @@ class Recipe(Settings):
         freeze_norm: Whether every norm keeps its parameters and statistics.
         zero_last_gamma: Whether the norm that ends a residual branch begins with gamma 0, so that
             each block begins as its shortcut.
+        whiten: Over how many training images, not augmented, the patches are taken that the first
+            convolution begins as and keeps: they whiten the images, and their negations are there
+            too. Its bias is trained. 0 for random filters.
+        identity: Whether convolutions that keep the size of their input, all but the first, begin
+            with one filter for each of its channels that passes it on.
         epochs: How often each training image is seen, 1 to 100,000.
         batch_size: The number of images in a step, 1 to 1,000,000. What is left of an epoch is
             seen in another one: each epoch has an order of its own.
@@ -153,6 +165,8 @@ class Recipe(Settings):
     freeze: tuple[str, ...] = ()
     freeze_norm: Flag = False
     zero_last_gamma: Flag = False
+    whiten: Annotated[Whole, pydantic.Field(ge=0)] = 0
+    identity: Flag = False
     epochs: Epochs
     batch_size: Annotated[Whole, pydantic.Field(ge=1, le=1_000_000)] = 128
     optimizer: Literal["sgd", "adamw", "muon", "lamb", "lion"] = "sgd"

@@ -151,7 +151,7 @@ class _Run:
 
         from training import initial, schedules
         from training import optimizer as optimizers
-        from training.averaging import Kept
+        from training.averaging import Kept, plain_batches
 
         self.recipe, self.data, self.folder, self.group = recipe, data, folder, group
         self.written = folder if group.is_first else None
@@ -161,7 +161,8 @@ class _Run:
         self.model = self._build()
         initial.freeze(self.model, recipe)
         # A run that goes on has its weights in its checkpoint, and needs no others any more.
-        origin = [] if resume else initial.begin(self.model, recipe, data.labels)
+        images = plain_batches(self.train, recipe, data.preprocessing, recipe.whiten)
+        origin = [] if resume else initial.begin(self.model, recipe, data.labels, images)
         optimizer = precision.scaled(
             optimizers.create(recipe, self.model, self.schedule, steps=per_epoch * recipe.epochs),
             recipe.precision,

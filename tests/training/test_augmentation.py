@@ -295,6 +295,7 @@ def test_the_order_is_that_of_the_keys(images, monkeypatch):
     ("values", "words"),
     [
         ({"pad_crop": 1025}, ["pad_crop", "1024", "1025"]),
+        ({"alternate_flip": True}, ["alternate_flip", "with flip only", "flip false"]),
         ({"random_resized_crop": 1.0}, ["random_resized_crop", "less than 1", "1.0"]),
         ({"random_resized_crop": -0.1}, ["random_resized_crop", "0", "-0.1"]),
         ({"rand_augment": 15}, ["rand_augment", "14", "15"]),

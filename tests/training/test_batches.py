@@ -26,7 +26,10 @@ def epoch_of(data, recipe, **where):
     )
 
 
-@pytest.fixture(params=[{"pad_crop": 1, "flip": True}, ALL], ids=["some", "all"])
+@pytest.fixture(
+    params=[{"pad_crop": 1, "flip": True}, ALL, {"flip": True, "alternate_flip": True}],
+    ids=["some", "all", "alternating"],
+)
 def varied(recipe, request):
     return training.Recipe.load(recipe, augmentation=request.param)
 
@@ -41,6 +44,27 @@ def test_an_epoch_follows_from_the_seed(digits, varied):
         epoch_of(digits, training.Recipe.load(varied, seed=1)),
     ):
         assert not (other[0][0] == first[0][0]).all()
+
+
+def test_alternating_flips_mirror_each_image_in_every_second_epoch(digits, recipe):
+    alternating = training.Recipe.load(
+        recipe, augmentation={"flip": True, "alternate_flip": True}, batch_size=len(digits.train)
+    )
+    epochs = [epoch_of(digits, alternating, epoch=epoch)[0][0] for epoch in range(3)]
+
+    def seen(images):
+        """The images of an epoch, whatever their order."""
+        return sorted(image.tobytes() for image in images)
+
+    first, second, third = epochs
+    assert seen(first) == seen(third)
+    assert seen(first) == seen(second[:, :, ::-1])
+    plain = digits.preprocessing(digits.train.images)
+    mirrored = len(set(seen(first)) - set(seen(plain)))
+    # Half of them, five deviations of a binomial distribution either way.
+    assert abs(mirrored - len(plain) / 2) < 5 * len(plain) ** 0.5 / 2
+    other = epoch_of(digits, training.Recipe.load(alternating, seed=1))[0][0]
+    assert seen(other) != seen(first)
 
 
 def test_an_epoch_can_begin_in_the_middle(digits, varied):

@@ -9,6 +9,7 @@ import zoo
 from zoo.families import (
     densenet,
     ds_cnn,
+    fastnet,
     lenet,
     mobilenet_v2,
     mobileone,
@@ -45,6 +46,7 @@ SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
         7,
     ),
     "ds_cnn": (lambda options: ds_cnn.ds_cnn(options, 32, (2, 1), (2, 1), "small"), 5),
+    "fastnet": (fastnet.fastnet, 6),
     "lenet": (lenet.lenet5, 3),
     "mobilenet_v2": (lambda options: mobilenet_v2.mobilenet(options, SHORT, 1, "small"), 13),
     "mobileone": (lambda options: mobileone.mobileone(options, OVER, 2, "small"), 20),
@@ -86,8 +88,9 @@ FEWER = {
     "xception": 1,
 }
 FAMILIES = sorted(SMALL)
-SIZES = {"lenet": 32, "squeezenet": 32, "vgg": 32, "xception": 16}  # the others take 8x8
-WIDTHS = {"vgg": 0.125, "xception": 0.125}  # the others are of half width
+# The others take 8x8.
+SIZES = {"fastnet": 17, "lenet": 32, "squeezenet": 32, "vgg": 32, "xception": 16}
+WIDTHS = {"fastnet": 0.125, "vgg": 0.125, "xception": 0.125}  # the others are of half width
 
 
 def small(family: str, **options: Any) -> keras.Model:

@@ -24,6 +24,7 @@ STRIDES = {
     "densenet121": (4, 8, 16, 32),
     "densenet_bc_100_12": (1, 2, 4),
     "ds_cnn_m": (2, 4),
+    "fastnet": (1, 2, 4, 8),
     "lenet5": (1, 2, 4),
     "mobilenet_v2": (2, 4, 8, 16, 32),
     "mobilenet_v2_cifar": (1, 2, 4, 8),
@@ -50,27 +51,40 @@ STRIDES = {
 }
 # The sides of their maps, by the papers' tables, where the design leaves convolutions unpadded.
 UNPADDED = {
+    "fastnet": [31, 15, 7, 3],
     "lenet5": [28, 10, 1],
     "squeezenet1_0": [111, 55, 27, 13],
     "squeezenet1_1": [113, 56, 27, 13],
     "xception": [147, 74, 37, 19, 10],
 }
 
-# The BatchNorms that cannot be folded after_activation.
+# The BatchNorms that cannot be folded, by placement.
 KEPT = {
     # It is both an addend and a convolution's input.
-    "resnet8": ["stem_norm"],
-    "resnet_cifar": ["stem_norm"],
+    ("resnet8", "after_activation"): ["stem_norm"],
+    ("resnet_cifar", "after_activation"): ["stem_norm"],
     # Squeeze and excitation takes what is normalized twice.
-    "regnet_y": [f"stage{place}_2_norm" for place in ("1_block1", "2_block1", "2_block2")],
+    ("regnet_y", "after_activation"): [
+        f"stage{place}_2_norm" for place in ("1_block1", "2_block1", "2_block2")
+    ],
     # A max pooling follows, and where gamma is negative the maximum is another.
-    "densenet_imagenet": ["stem_norm"],
-    "resnet": ["stem_norm"],
-    "resnet_bottleneck": ["stem_norm"],
-    "resnext": ["stem_norm"],
-    "se_resnet": ["stem_norm"],
-    "squeezenet": ["stem_norm", "stage1_block1_expand_1x1_norm", "stage1_block1_expand_3x3_norm"],
-    "vgg": [f"stage{place}_norm" for place in ("1_1", "2_1", "3_2", "4_2", "5_2")],
+    ("densenet_imagenet", "after_activation"): ["stem_norm"],
+    ("fastnet", "after_activation"): ["stage3_2_norm"],
+    ("resnet", "after_activation"): ["stem_norm"],
+    ("resnet_bottleneck", "after_activation"): ["stem_norm"],
+    ("resnext", "after_activation"): ["stem_norm"],
+    ("se_resnet", "after_activation"): ["stem_norm"],
+    ("squeezenet", "after_activation"): [
+        "stem_norm",
+        "stage1_block1_expand_1x1_norm",
+        "stage1_block1_expand_3x3_norm",
+    ],
+    ("vgg", "after_activation"): [
+        f"stage{place}_norm" for place in ("1_1", "2_1", "3_2", "4_2", "5_2")
+    ],
+    # A max pooling comes before.
+    ("fastnet", "before_activation"): [f"stage{number}_1_norm" for number in (1, 2, 3)],
+    ("fastnet", "pre_activation"): [f"stage{number}_2_norm" for number in (1, 2, 3)],
 }
 
 
@@ -130,7 +144,7 @@ def test_batchnorms_fold(family, placement):
     model = randomize(small(family, norm=zoo.Norm(placement=placement)))
     folded = fold_as(model, "float64")
     kept = [entry.layer for entry in folded.report.kept]
-    assert kept == (KEPT.get(family, []) if placement == "after_activation" else [])
+    assert kept == KEPT.get((family, placement), [])
     assert len(folded.report.entries) == norm_count(family, placement)
     x = np.random.default_rng(1).normal(size=(2, *model.input_shape[1:]))
     reference = np.asarray(export.rebuild(model, "float64")(x))
