@@ -51,8 +51,7 @@ def _fits(layer: Any) -> bool:
 
 
 def _call(layer: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-    """Compute what ``keras.layers.BatchNormalization.call`` does: (batch, height, width, channels)
-    to the same shape and dtype."""
+    """Compute what Keras' own ``call`` does: (batch, height, width, channels) to the same."""
     if not (training and layer.trainable) or mask is not None:
         return type(layer).call(layer, inputs, training=training, mask=mask)
     import tensorflow as tf

@@ -24,7 +24,7 @@ from zoo import onednn
 from zoo.files import replacing
 
 from .records import RESULTS, Results
-from .steps import BATCH, ours
+from .steps import BATCH, Runner, ours
 
 PICTURE = Path(__file__).parents[2] / "docs" / "cost.png"
 AXES: dict[str, tuple[float, ...]] = {
@@ -49,6 +49,7 @@ def in_turn(axis: str) -> dict[str, dict[str, Any]]:
     precision = resolve("auto")
     load = os.getloadavg()[0]
     runners = {value: ours(precision=precision, **{SETTINGS[axis]: value}) for value in AXES[axis]}
+    Runner.ready(*runners.values())
     rounds = [
         {value: runner.rate(RUN_SECONDS) for value, runner in runners.items()}
         for _ in range(ROUNDS)

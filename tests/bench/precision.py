@@ -14,7 +14,7 @@ from training.precision import jit_compile
 from zoo import onednn
 
 from .records import fill_at_once, quartiles
-from .steps import ours
+from .steps import Runner, ours
 
 # Each library, by whether the step is compiled with XLA and whether TensorFlow may use oneDNN.
 LIBRARIES = {"TensorFlow's kernels": (False, "0"), "oneDNN": (False, "1"), "XLA": (True, "1")}
@@ -30,11 +30,12 @@ RUN_SECONDS = 2.0
 
 def measure() -> dict[str, dict[str, Any]]:
     """Take turns over all variants; each round gives one rate for each."""
+    load = os.getloadavg()[0]
     runners = {
         name: ours({onednn.VARIABLE: allowed}, precision=precision, jit=jit)
         for name, (precision, jit, allowed) in VARIANTS.items()
     }
-    load = os.getloadavg()[0]
+    Runner.ready(*runners.values())
     rounds = []
     for number in range(ROUNDS):
         order = list(runners) if number % 2 else list(reversed(runners))

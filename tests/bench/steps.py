@@ -8,6 +8,7 @@ with the images per second of a run of that length.
 """
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -27,9 +28,6 @@ class Runner:
     Args:
         command: What is run.
         environment: What is different in its environment.
-
-    Raises:
-        SystemExit: It ended before it was ready.
     """
 
     def __init__(self, command: Sequence[str], **environment: str) -> None:
@@ -40,14 +38,28 @@ class Runner:
             text=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
         )
-        self.greeting = self._read()
+
+    @functools.cached_property
+    def greeting(self) -> str:
+        """The line by which it tells that it is ready; waits for that.
+
+        Raises:
+            SystemExit: It ended before.
+        """
+        return self._read()
 
     def rate(self, seconds: float) -> float:
         """Have steps taken for a while; return the images per second."""
-        assert self._process.stdin is not None
+        assert self.greeting and self._process.stdin is not None
         self._process.stdin.write(f"{seconds}\n")
         self._process.stdin.flush()
         return float(self._read())
+
+    @staticmethod
+    def ready(*runners: "Runner") -> None:
+        """Wait for all, which start side by side."""
+        for runner in runners:
+            assert runner.greeting
 
     def close(self) -> None:
         """Let the process end."""

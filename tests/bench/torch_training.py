@@ -31,6 +31,7 @@ def measure(precision: str, python: str) -> dict[str, Any]:
     mine = ours(precision=PRECISIONS[precision])
     theirs = Runner([python, str(THEIRS), precision])
     load = os.getloadavg()[0]
+    Runner.ready(mine, theirs)
     pairs = [(mine.rate(RUN_SECONDS), theirs.rate(RUN_SECONDS)) for _ in range(ROUNDS)]
     mine.close(), theirs.close()
     return {

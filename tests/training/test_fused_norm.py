@@ -49,9 +49,11 @@ def batch(count=4, shape=(6, 5, 3)):
 
 
 def same(one, two, tolerance):
-    for a, b in zip(one, two, strict=True):
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
+    for here, there in zip(one, two, strict=True):
+        expected = np.asarray(there, np.float64)
+        assert np.abs(np.asarray(here, np.float64) - expected).max() <= (
+            tolerance * np.abs(expected).max()
+        )
 
 
 @pytest.mark.parametrize("name", TOLERANCE)
