@@ -18,14 +18,16 @@ def resolve(precision: str) -> str:
         precision: A policy, or ``auto``.
 
     Returns:
-        For ``auto``, ``mixed_float16`` where there is a GPU and ``mixed_bfloat16`` elsewhere:
-        CPUs have no fast float16 arithmetic. Any other value as it is.
+        For ``auto``, ``mixed_float16`` where there is a GPU. CPUs have no fast float16 arithmetic:
+        there it is ``mixed_bfloat16``, or ``float32`` where TensorFlow computes that faster, see
+        `zoo.xla`. Any other value as it is.
     """
     if precision != "auto":
         return precision
     # Asked for GPUs alone, Keras raises on JAX where there are none.
-    found = keras.distribution.list_devices()
-    return "mixed_float16" if any(name.startswith("gpu") for name in found) else "mixed_bfloat16"
+    if any(name.startswith("gpu") for name in keras.distribution.list_devices()):
+        return "mixed_float16"
+    return "float32" if xla.is_needed("bfloat16") else "mixed_bfloat16"
 
 
 def jit_compile(precision: str) -> bool | Literal["auto"]:

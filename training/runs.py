@@ -27,7 +27,7 @@ from training.lock import holding
 from training.progress import Progress, default
 from training.recipe import Recipe
 from training.records import recording
-from zoo import history
+from zoo import history, onednn, xla
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError
 from zoo.files import sha256
@@ -80,6 +80,7 @@ def train(
         >>> result = training.train("resnet20.digits", out="runs/digits")
         >>> result.card.metrics["test_accuracy"]
     """
+    fast = onednn.prefer()
     from training.repeatable import make_repeatable
 
     chosen = Recipe.load(recipe, **overrides)
@@ -105,6 +106,7 @@ def train(
             group=group,
             again=again,
             repeatable=repeatable,
+            fast=fast,
             resume=resume,
         )
 
@@ -149,7 +151,7 @@ class _Run:
     ) -> None:
         import keras
 
-        from training import initial, schedules
+        from training import fused_norm, initial, schedules
         from training import optimizer as optimizers
         from training.averaging import Kept, plain_batches
 
@@ -167,6 +169,7 @@ class _Run:
             optimizers.create(recipe, self.model, self.schedule, steps=per_epoch * recipe.epochs),
             recipe.precision,
         )
+        fused_norm.use(self.model)
         # Keras would wrap a mixed_float16 model's optimizer as well; that it is wrapped is ours
         # to say. By itself Keras does not compile with XLA on CPUs, where it is seldom faster.
         self.model.compile(
@@ -339,6 +342,7 @@ def _train(
     group: Group,
     again: str,
     repeatable: bool,
+    fast: bool,
     resume: bool,
 ) -> Result:
     """Load the data and train, in a folder that was looked into."""
@@ -353,6 +357,11 @@ def _train(
     group.check(data=data.train.labels.tobytes() + repr(data.train.images.shape).encode())
     if not repeatable:
         progress.note("TensorFlow was in use before: another run may differ in its last bits")
+    if not fast and xla.is_needed("bfloat16"):
+        progress.note(
+            "TensorFlow was imported before, without oneDNN: training is faster with "
+            f"{onednn.VARIABLE}=1 in the environment"
+        )
     with group.scope():
         run = _Run(recipe, data, folder, group, resume=resume)
         return run.complete(progress, resume=resume, again=again)

@@ -20,11 +20,12 @@ import numpy as np
 
 import training
 from training.batches import batches
-from training.precision import jit_compile, resolve
+from training.precision import resolve
+from zoo import onednn
 from zoo.preprocessing import Preprocessing
 
-from .precision import BATCH, quartiles, rate, training_step
-from .records import fill_at_once
+from .records import fill_at_once, quartiles
+from .steps import BATCH, rate, training_step
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -45,12 +46,14 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 }
 IMAGES = 10_000
 ROUNDS = 5
+RUN_SECONDS = 2.0
 
 
 def measure() -> dict[str, dict[str, Any]]:
     """Take turns of the training and of each loader."""
+    onednn.prefer()
     precision = resolve("auto")
-    learn = training_step(precision, jit_compile(precision))
+    learn = training_step(precision)
     loaders = {
         name: functools.partial(next, _batches(AUGMENTATIONS[name])) for name in AUGMENTATIONS
     }
@@ -58,7 +61,11 @@ def measure() -> dict[str, dict[str, Any]]:
         step(), step()  # the first one compiles
     load = os.getloadavg()[0]
     rounds = [
-        (rate(learn), {name: rate(make) for name, make in loaders.items()}) for _ in range(ROUNDS)
+        (
+            rate(learn, RUN_SECONDS),
+            {name: rate(make, RUN_SECONDS) for name, make in loaders.items()},
+        )
+        for _ in range(ROUNDS)
     ]
     return {
         name: {

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zoo.files import write_json
 from zoo.hardware import processor
 
@@ -61,6 +63,12 @@ class Results:
         """Put a row in, or more values into a row, and write the file."""
         self.rows[name] = {**self.rows.get(name, {}), **row}
         write_json(self.path, {"environment": self.environment, "rows": self.rows})
+
+
+def quartiles(ratios: list[float]) -> dict[str, float]:
+    """Name the median of some ratios, and between which two the middle half of them lies."""
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    return {"ratio": float(middle), "ratio_low": float(low), "ratio_high": float(high)}
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -7,12 +7,14 @@ from export.folding import Entry
 
 from . import (
     applications,
+    cost,
     imports,
     latency,
     loader,
     onnx_nodes,
     precision,
     scaling,
+    torch_training,
     write_docs,
     zoo_results,
 )
@@ -55,6 +57,8 @@ def test_all_of_keras_applications_is_listed():
         ("onnx_nodes", onnx_nodes.MODELS),
         ("latency", latency.MODELS),
         ("precision", precision.VARIANTS),
+        ("torch_training", torch_training.PRECISIONS),
+        ("cost", [cost.row_name(axis, value) for axis in cost.AXES for value in cost.AXES[axis]]),
         ("loader", loader.AUGMENTATIONS),
         ("imports", imports.CALLS),
         ("zoo_results", zoo_results.WEIGHTS),

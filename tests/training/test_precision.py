@@ -5,16 +5,22 @@ import pytest
 
 import training
 from training import precision
+from zoo import xla
 from zoo.norm import KINDS, PLACEMENTS, Norm
 from zoo.policies import policy
 
 
 @pytest.mark.parametrize(
-    ("devices", "policy"),
-    [(["cpu:0"], "mixed_bfloat16"), (["cpu:0", "gpu:0"], "mixed_float16")],
+    ("devices", "slow_bfloat16", "policy"),
+    [
+        (["cpu:0"], False, "mixed_bfloat16"),
+        (["cpu:0"], True, "float32"),
+        (["cpu:0", "gpu:0"], False, "mixed_float16"),
+    ],
 )
-def test_auto_follows_the_device(devices, policy, monkeypatch):
+def test_auto_follows_the_device(devices, slow_bfloat16, policy, monkeypatch):
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: devices)
+    monkeypatch.setattr(xla, "is_needed", lambda dtype: dtype == "bfloat16" and slow_bfloat16)
     assert precision.resolve("auto") == policy
     assert precision.resolve("float32") == "float32"
 

@@ -94,3 +94,28 @@ def test_a_killed_run_resumes_on_jax_without_tensorflow(tmp_path):
         assert done.returncode == (0 if kill < 0 else -signal.SIGKILL), done.stderr
     for one, two in zip(weights(tmp_path / "a"), weights(tmp_path / "b"), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["training.train", "run"])
+def test_a_training_asks_tensorflow_for_onednn_before_it_is_loaded(call, tmp_path):
+    code = f"""
+import sys
+import training
+from zoo.cli import run
+from zoo import onednn
+
+prefer = onednn.prefer
+
+def remember():
+    print("asked", "tensorflow" in sys.modules, prefer())
+    raise KeyboardInterrupt
+
+onednn.prefer = remember
+try:
+    {call}({"'resnet20.digits'" if call == "training.train" else "['train', 'resnet20.digits']"})
+except KeyboardInterrupt:
+    pass
+"""
+    done = start(code, KERAS_BACKEND="tensorflow")
+    assert done.stdout.startswith("asked False True"), done.stderr

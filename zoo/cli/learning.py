@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from zoo import onednn
 from zoo.cli.measured import accuracy, confusion, measured
 from zoo.cli.screen import DataDir, Json, check_page, finish, rows
 from zoo.cli.startup import load_keras, stdout_for_the_answer
@@ -149,6 +150,7 @@ def train(
         )
     )
     folder = out or RUNS / chosen.name
+    onednn.prefer()
     load_keras()
     with stdout_for_the_answer() if distribution.processes != 1 else nullcontext():
         result = training.train(
