@@ -148,11 +148,11 @@ def changed_files(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def held(folder: Path) -> list[str]:
-    """List everything in a folder that is no folder with something in it, by its path."""
+    """List everything in a folder but folders, by its path."""
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+        if path.is_symlink() or not path.is_dir()
     )
 
 

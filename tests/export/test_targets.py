@@ -127,16 +127,16 @@ def test_every_missing_file_is_found(bundle):
         aside.rename(path)
 
 
-@pytest.mark.parametrize("extra", ["notes.txt", "tiny.test/2/model.onnx", "empty/"])
+@pytest.mark.parametrize("extra", ["notes.txt", "tiny.test/2/model.onnx", "link"])
 def test_every_extra_file_is_found(bundle, extra):
     path = bundle / extra
-    if extra.endswith("/"):
-        path.mkdir()
+    if extra == "link":
+        path.symlink_to(bundle / "client.py")
     else:
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
     failed = [check for check in manifest.check(bundle, manifest.read(bundle)) if not check.ok]
-    assert [check.detail for check in failed] == [extra.rstrip("/")]
+    assert [check.detail for check in failed] == [extra]
 
 
 def test_what_is_changed_is_not_loaded(bundle):

@@ -44,8 +44,10 @@ app.command(
 )(deployment.export)
 app.command(
     "validate",
-    epilog="Example: zoo validate bundle/model.onnx --against runs/three/model.keras --data digits",
+    epilog="Examples: zoo validate bundle --data digits; "
+    "zoo validate bundle/model.onnx --against runs/three/model.keras",
 )(deployment.validate)
+app.command("serve", epilog="Example: zoo serve bundle --http-port 8000")(deployment.serve)
 app.command("predict", epilog="Example: zoo predict bundle/model.onnx image.png")(
     deployment.predict
 )

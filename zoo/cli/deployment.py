@@ -1,5 +1,6 @@
 """``zoo fold``, ``zoo export``, ``zoo validate`` and ``zoo predict``: from weights to a server."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -181,6 +182,62 @@ def validate(
         console.print(verdict(answer.ok))
 
     finish(answer.to_dict(), human, as_json=as_json)
+
+
+def serve(
+    bundle: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE", help="A bundle for triton or kserve.", show_default=False),
+    ],
+    *,
+    http_port: Annotated[int, typer.Option(metavar="PORT", help="0 for any free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(metavar="PORT", help="0 for any free one.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(metavar="PORT", help="0 for any free one.")] = 8002,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads to compute with; by default one a core.", show_default=False),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long it may take to become ready.")
+    ] = 60.0,
+    model_control: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE",
+            help="When models are loaded: none (at the start), explicit (on request) or poll.",
+        ),
+    ] = "none",
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the server's log.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve a bundle by NVIDIA Triton on this machine alone, until Ctrl-C."""
+    import export
+
+    with stages() as progress, ExitStack() as stack:
+        server = stack.enter_context(
+            export.serve(
+                bundle,
+                http_port=http_port,
+                grpc_port=grpc_port,
+                metrics_port=metrics_port,
+                threads=threads,
+                timeout=timeout,
+                model_control=model_control,
+                log=log,
+                progress=progress,
+            )
+        )
+        facts = server.to_dict()
+        lines = [f"{name:<8} {value}" for name, value in facts.items()]
+        lines.append(f"try      {server.python} {bundle / 'client.py'} --url {server.http}")
+        finish(facts, lambda console: console.print(Text("\n".join(lines))), as_json=as_json)
+        try:
+            server.wait()
+        except KeyboardInterrupt as interrupt:
+            raise type(interrupt)("the server was ended, with all that it started") from interrupt
 
 
 def _validated_bundle(
