@@ -127,8 +127,8 @@ def _check_machine() -> None:
     numbers = [int(part) for part in release.split(".") if part.isdigit()]
     if (system, machine, library) != ("Linux", "x86_64", "glibc") or numbers < [2, 35]:
         raise InputError(
-            "zoo serve: accepted is Linux on x86_64 with glibc 2.35 or later, which the wheel of NVIDIA "
-            f"Triton is made for; received {system} on {machine} with {library or 'no glibc'} "
+            "zoo serve: accepted is Linux on x86_64 with glibc 2.35 or later, which NVIDIA's wheel "
+            f"of Triton is made for; received {system} on {machine} with {library or 'no glibc'} "
             f"{release}".rstrip()
         )
 
@@ -267,10 +267,10 @@ def _reason(output: str) -> str:
     """Choose the line that tells why pip or venv gave up."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    if any("No matching distribution" in line for line in errors) and any(
-        "Failed to establish" in line or "connection broken" in line for line in lines
-    ):
-        return "no package index can be reached; it is needed once, to install the server"
+    unknown = [line for line in errors if "(from versions: none)" in line]
+    if unknown:
+        wanted = unknown[0].partition("requirement ")[2].split()[0]
+        return f"no package index that has {wanted} can be reached; it is needed once"
     return (errors or lines or ["it gave no reason"])[-1]
 
 

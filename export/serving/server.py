@@ -30,7 +30,12 @@ THREADS = "FOLDZOO_SERVING_THREADS"  # what our backend reads
 _POLL = 1  # seconds between two looks at the repository, where the server polls it
 _GRACE = 15.0  # seconds that requests in flight have when the server is told to end
 _SHARED_MEMORY = Path("/dev/shm")
-_TAIL = 4000  # characters of the log that are read to find out why it failed
+# Should this process be killed, the kernel tells the server to end (PR_SET_PDEATHSIG is 1).
+_WITH_US = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+_TAIL = 100_000  # characters of the log that are read to find out why it failed
 
 
 @dataclass
@@ -246,6 +251,7 @@ def _command(
     """Write the server's command line."""
     http_port, grpc_port, metrics_port = ports
     command = [
+        *(str(found.python), "-c", _WITH_US),
         str(found.triton / "bin" / "tritonserver"),
         f"--model-repository={bundle}",
         f"--backend-directory={found.backends}",
@@ -345,5 +351,7 @@ def _why(log: Path) -> str:
     of_models = [line for line in lines if re.search(r"\| UNAVAILABLE: ", line)]
     if of_models:
         return " ".join(of_models[-1].split("UNAVAILABLE: ", 1)[1].rstrip("| ").split())
-    errors = [line for line in lines if re.match(r"E[0-9]|error:", line)]
-    return (errors or [line for line in lines if line] or ["it wrote nothing"])[-1]
+    errors = [line for line in lines if re.match(r"E[0-9]|what\(\)", line)]
+    if errors:
+        return errors[-1].partition("] ")[2].strip('"') or errors[-1]
+    return ([line for line in lines if line] or ["it wrote nothing"])[-1]
