@@ -53,6 +53,8 @@ def validate_bundle(
         return Verdict((*checks, Check("target", False, received, f"one of {known}")))
     checks += _layout(folder, target, told)
     checks += _parity(folder, told, data, progress)
+    if target.load is not None:
+        checks += _runtime(folder, target, told)
     if target.server:
         checks += _sample(folder, told)
     return Verdict(tuple(checks))
@@ -128,6 +130,20 @@ def _parity(
                 raise
             problem = str(error)
     return [Check("parity with Keras", False, "not compared", "compared", problem)]
+
+
+def _runtime(folder: Path, target: Target, told: manifest.Manifest) -> list[Check]:
+    """Compare the target's own form of the model with the folded model."""
+    from export import runtime_parity
+    from zoo import keras_files
+
+    name = told.values["model"]["name"]
+    own = [file for file in told.files if file.startswith(f"{name}/")]
+    problem = _unusable(folder, told, FOLDED_FILE, *own)
+    if problem:
+        return [Check("the server's own form", False, "not compared", "compared", problem)]
+    model = keras_files.load(folder / FOLDED_FILE)
+    return list(runtime_parity.check(model, target, folder, name))
 
 
 def _sample(folder: Path, told: manifest.Manifest) -> list[Check]:

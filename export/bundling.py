@@ -21,7 +21,7 @@ from export.labelled import Data, check_data
 from export.prediction import accuracy, keras_logits, onnx_logits, probabilities
 from export.probes import random_inputs
 from export.report import FORMAT, PAGE_FILE, REPORT_FILE, Accuracy, Report, Sample, choose, sample
-from export.targets import TARGETS, Target, layout, triton
+from export.targets import TARGETS, Target, layout
 from zoo.cards import Card
 from zoo.errors import InputError
 from zoo.files import PLACE_REMEDIES, replacing_folder, sha256, write_text, writing
@@ -91,7 +91,8 @@ def bundle(
         out: The folder. One that holds an older bundle is replaced as a whole; one that holds
             anything else is refused.
         target: What it is for: ``onnx``, the file alone; ``triton``, a model repository for NVIDIA
-            Triton; ``kserve``, the same with a manifest for KServe.
+            Triton; ``kserve``, the same with a manifest for KServe; ``tfserving``, a SavedModel for
+            TensorFlow Serving.
         precision: The number format of the file; so far ``fp32``.
         data: Preprocessed test images, float32 (number, height, width, channels), and the index of
             each one's class. With them, the accuracy is compared and the page shows a few.
@@ -144,7 +145,11 @@ def bundle(
             latency = measure(path, _one_image(folded.model, data))
         with clock("compare accuracy"):
             accuracy, shown = _compare(given, folded.model, path, data)
-        model = _lay_out(given, chosen, path, _one_image(folded.model, data), folder)
+        image = _one_image(folded.model, data)
+        made = layout.Exported(
+            layout.served_name(given.name), path, folded.model, image, given.labels, given.card
+        )
+        model = _lay_out(made, chosen, folder)
         report = Report(
             name=given.name,
             target=target,
@@ -222,27 +227,28 @@ def _options(given: "Source", target: Target) -> dict[str, Any]:
     }
 
 
-def _lay_out(
-    given: "Source", target: Target, path: Path, image: list[np.ndarray], folder: Path
-) -> dict[str, Any]:
-    """Lay out the file for its server; return how a client knows the model."""
+def _lay_out(made: layout.Exported, target: Target, folder: Path) -> dict[str, Any]:
+    """Lay out a model for its server; return how a client knows it."""
+    from export import runtime_parity
     from export.onnx_metadata import load
 
-    name = layout.served_name(given.name)
-    inputs, outputs = layout.interface(load(path))
-    made = layout.Exported(name, path, image, given.labels, given.card)
+    inputs, outputs = layout.interface(load(made.onnx))
+    file = target.model_file(made.name)
     target.lay_out(made, folder)
-    file = target.model_file(name)
+    checks = tuple(runtime_parity.check(made.model, target, folder, made.name))
+    failed = Verdict(checks).failed
+    if failed:
+        raise FailedChecksError(made.name, failed, len(checks))
     if target.server:
-        sample_request.write(folder, file, name, triton.VERSION, image)
+        sample_request.write(folder, file, made.name, layout.VERSION, made.sample)
         client = Path(__file__).parent / "templates" / CLIENT_FILE
         write_text(folder / CLIENT_FILE, client.read_text(encoding="utf-8"))
     return {
-        "name": name,
+        "name": made.name,
         "file": file,
         "inputs": [_tensor(one) for one in inputs],
         "outputs": [_tensor(one) for one in outputs],
-        "labels": list(given.labels),
+        "labels": list(made.labels),
     }
 
 

@@ -5,6 +5,7 @@ Reference:
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ RESPONSE_FILE = "sample_response.json"
 _DTYPES = {datatype: np.dtype(name) for name, datatype in DATATYPES.items()}
 
 
-def write(folder: Path, model_file: str, name: str, version: str, sample: list[np.ndarray]) -> None:
+def write(
+    folder: Path, model_file: str, name: str, version: str, sample: Sequence[np.ndarray]
+) -> None:
     """Write a request for one image, and what onnxruntime answers.
 
     Args:

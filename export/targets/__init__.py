@@ -1,12 +1,16 @@
 """What a model is laid out for: each target one file, and one entry in the table here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from export.checks import Check
-from export.targets import kserve, onnx, triton
+from export.targets import kserve, onnx, tfserving, triton
 from export.targets.layout import Exported
+
+Compute = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,15 @@ class Target:
         server: Whether it is for a server of the Open Inference Protocol: then the file has
             probabilities beside logits where the model classifies, and the bundle has a sample
             request and a client.
+        load: Loads what the server computes with, where that is not the ONNX file: from the folder,
+            the model's name, and the names of its inputs and outputs.
     """
 
     lay_out: Callable[[Exported, Path], None]
     model_file: Callable[[str], str]
     check: Callable[[Path, str], list[Check]]
     server: bool = False
+    load: Callable[[Path, str, Sequence[str], Sequence[str]], Compute] | None = None
 
 
 # A new target is one new file and one new entry.
@@ -33,4 +40,7 @@ TARGETS = {
     "onnx": Target(onnx.lay_out, onnx.model_file, onnx.check),
     "triton": Target(triton.lay_out, triton.model_file, triton.check, server=True),
     "kserve": Target(kserve.lay_out, triton.model_file, kserve.check, server=True),
+    "tfserving": Target(
+        tfserving.lay_out, tfserving.model_file, tfserving.check, load=tfserving.load
+    ),
 }

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
     import onnx
 
     from zoo.cards import Card
 
 MODEL_FILE = "model.onnx"
+VERSION = "1"  # the first of a model; its folder may not be called 01
 # The largest batch that a server makes up or takes; the largest that parity is checked with.
 MAX_BATCH = 64
 # The Open Inference Protocol's names of numpy's types.
@@ -56,6 +58,7 @@ class Exported:
     Args:
         name: What the server calls the model; also a folder's name.
         onnx: The validated ONNX file; the target moves it to its place.
+        model: The folded model that it computes.
         sample: One array for each input, of one image, real where there is one.
         labels: The classes' names; empty where nobody knows.
         card: What is known of the weights, if anything.
@@ -63,6 +66,7 @@ class Exported:
 
     name: str
     onnx: Path
+    model: "keras.Model"
     sample: "Sequence[np.ndarray]"
     labels: tuple[str, ...]
     card: "Card | None"

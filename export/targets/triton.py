@@ -15,13 +15,12 @@ from typing import Any
 from export import onnx_metadata
 from export.checks import Check
 from export.targets import triton_config
-from export.targets.layout import MAX_BATCH, MODEL_FILE, Exported, Tensor, interface
+from export.targets.layout import MAX_BATCH, MODEL_FILE, VERSION, Exported, Tensor, interface
 from zoo.errors import InputError
 from zoo.files import write_text
 
 CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"
-VERSION = "1"
 # Triton waits this long for a batch to fill to one of these sizes: less than one image takes.
 PREFERRED = (8, 32)
 QUEUE_DELAY = 500  # microseconds

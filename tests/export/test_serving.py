@@ -436,7 +436,7 @@ def test_no_index_is_told_in_one_line_and_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
-    with pytest.raises(zoo.InputError, match="no package index that has aiohappy.* can be reached"):
+    with pytest.raises(zoo.InputError, match=r"no package index that has aiohappy.* can be"):
         environments.environment()
     assert [path.name for path in tmp_path.iterdir()] == ["serving.lock"]
 
