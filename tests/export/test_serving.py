@@ -329,7 +329,7 @@ def test_a_killed_server_leaves_nothing_and_comes_back(made, installed, images, 
         (("max_batch_size: 64", "max_batch_size: 4"), "preferred"),
         (('name: "image"', 'name: "picture"'), "picture"),
         (("KIND_CPU", "KIND_GPU"), "GPU"),
-        (("version_policy", "nonsense"), "nonsense"),
+        (("version_policy", "nonsense"), "failed to read text proto"),
     ],
 )
 def test_what_triton_refuses_is_told_in_one_line(made, installed, tmp_path, change, told):

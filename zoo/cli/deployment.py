@@ -125,7 +125,10 @@ def export(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder to write.", show_default=False)
     ],
-    target: Annotated[str, typer.Option(metavar="TARGET", help="What it is for.")] = "onnx",
+    target: Annotated[
+        str,
+        typer.Option(metavar="TARGET", help="What it is for: onnx, triton, kserve or tfserving."),
+    ] = "onnx",
     precision: Annotated[
         str, typer.Option(metavar="FORMAT", help="The numbers in the file.")
     ] = "fp32",
@@ -216,20 +219,21 @@ def serve(
     """Serve a bundle by NVIDIA Triton on this machine alone, until Ctrl-C."""
     import export
 
-    with stages() as progress, ExitStack() as stack:
-        server = stack.enter_context(
-            export.serve(
-                bundle,
-                http_port=http_port,
-                grpc_port=grpc_port,
-                metrics_port=metrics_port,
-                threads=threads,
-                timeout=timeout,
-                model_control=model_control,
-                log=log,
-                progress=progress,
+    with ExitStack() as stack:
+        with stages() as progress:
+            server = stack.enter_context(
+                export.serve(
+                    bundle,
+                    http_port=http_port,
+                    grpc_port=grpc_port,
+                    metrics_port=metrics_port,
+                    threads=threads,
+                    timeout=timeout,
+                    model_control=model_control,
+                    log=log,
+                    progress=progress,
+                )
             )
-        )
         facts = server.to_dict()
         lines = [f"{name:<8} {value}" for name, value in facts.items()]
         lines.append(f"try      {server.python} {bundle / 'client.py'} --url {server.http}")
