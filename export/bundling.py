@@ -8,21 +8,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export import manifest, model_card, sample_request
 from export.checks import Check, Verdict
 from export.errors import ExportError
 from export.labelled import Data, check_data
 from export.prediction import accuracy, keras_logits, onnx_logits, probabilities
 from export.probes import random_inputs
 from export.report import FORMAT, PAGE_FILE, REPORT_FILE, Accuracy, Report, Sample, choose, sample
+from export.targets import TARGETS, Target, layout
 from zoo.cards import Card
 from zoo.errors import InputError
-from zoo.files import PLACE_REMEDIES, replacing_folder, sha256, writing
+from zoo.files import PLACE_REMEDIES, replacing_folder, sha256, write_text, writing
 from zoo.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -34,32 +36,15 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float | None], None]
 
-MODEL_FILE = "model.onnx"
 FOLDED_FILE = "folded.keras"
-FILES = (MODEL_FILE, FOLDED_FILE, REPORT_FILE, PAGE_FILE)  # what the target `onnx` leaves
+CLIENT_FILE = "client.py"
+FILES = (layout.MODEL_FILE, FOLDED_FILE, REPORT_FILE, PAGE_FILE)  # an `onnx` bundle's essence
+# What is written last, and so is not among the files that the report tells of.
+LAST_FILES = (REPORT_FILE, PAGE_FILE, model_card.CARD_FILE, manifest.MANIFEST_FILE)
 PACKAGES = ("foldzoo", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
+# A wrong answer is off by orders of magnitude; another processor rounds a little otherwise.
+SAMPLE_GATE = 10.0
 
-
-@dataclass(frozen=True)
-class Exported:
-    """What a target lays out for its server.
-
-    Args:
-        onnx: The validated ONNX file; the target moves it to its place.
-        card: What is known of the weights, if anything.
-    """
-
-    onnx: Path
-    card: Card | None
-
-
-def _plain_onnx(made: Exported, folder: Path) -> None:
-    """Lay out one ONNX file and nothing else."""
-    made.onnx.replace(folder / MODEL_FILE)
-
-
-# A new deployment target is one new entry: a function that lays out what its server reads.
-TARGETS: dict[str, Callable[[Exported, Path], None]] = {"onnx": _plain_onnx}
 PRECISIONS = ("fp32",)
 
 
@@ -95,7 +80,9 @@ def bundle(
 ) -> Path:
     """Fold, certify, export, validate and time a model, and write all of it into one folder.
 
-    The folder holds ``model.onnx``, ``folded.keras``, ``report.json`` and ``report.html``. It
+    The folder holds what the target's server reads, ``folded.keras``, ``report.json`` and
+    ``report.html``, ``model_card.md``, and ``manifest.json`` with the SHA-256 of every file; for a
+    server also a sample request with the expected answer, and ``client.py``, which sends it. It
     appears whole, or not at all: when a check fails, a bundle that was there before stays.
 
     Args:
@@ -103,7 +90,9 @@ def bundle(
             `export.sources.source` made of one of these.
         out: The folder. One that holds an older bundle is replaced as a whole; one that holds
             anything else is refused.
-        target: What it is for; so far ``onnx``, the file alone.
+        target: What it is for: ``onnx``, the file alone; ``triton``, a model repository for NVIDIA
+            Triton; ``kserve``, the same with a manifest for KServe; ``tfserving``, a SavedModel for
+            TensorFlow Serving.
         precision: The number format of the file; so far ``fp32``.
         data: Preprocessed test images, float32 (number, height, width, channels), and the index of
             each one's class. With them, the accuracy is compared and the page shows a few.
@@ -130,6 +119,7 @@ def bundle(
     from zoo import keras_files
 
     _accepted("target", target, TARGETS)
+    chosen = TARGETS[target]
     _accepted("precision", precision, PRECISIONS)
     with writing(out, PLACE_REMEDIES):
         out = Path(out).resolve()
@@ -147,7 +137,7 @@ def bundle(
         with clock("certify"):
             certificate = certify(given.model, folded)
         with clock("export"):
-            path = to_onnx(folded, folder / "exported.onnx", **_metadata(given))
+            path = to_onnx(folded, folder / "exported.onnx", **_options(given, chosen))
         with clock("validate"):
             validation = validate(given.model, path, data=data)
         _require(given.name, certificate, validation)
@@ -155,8 +145,12 @@ def bundle(
             latency = measure(path, _one_image(folded.model, data))
         with clock("compare accuracy"):
             accuracy, shown = _compare(given, folded.model, path, data)
-        TARGETS[target](Exported(path, given.card), folder)
-        Report(
+        image = _one_image(folded.model, data)
+        made = layout.Exported(
+            layout.served_name(given.name), path, folded.model, image, given.labels, given.card
+        )
+        model = _lay_out(made, chosen, folder)
+        report = Report(
             name=given.name,
             target=target,
             precision=precision,
@@ -174,7 +168,9 @@ def bundle(
             history=learned,
             card=None if given.card is None else given.card.model_dump(mode="json"),
             seconds=clock.seconds,
-        ).write(folder)
+        )
+        report.write(folder)
+        _write_papers(folder, report, model, validation.limit)
     return out
 
 
@@ -207,7 +203,7 @@ def _refuse_what_is_no_bundle(out: Path) -> None:
         return
     try:
         report = json.loads((out / REPORT_FILE).read_text(encoding="utf-8"))
-        known = {file["name"] for file in report["files"]} | {REPORT_FILE, PAGE_FILE}
+        known = {file["name"] for file in report["files"]} | {*LAST_FILES}
         if report["format"] != FORMAT:
             known = set()
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or one of another form
@@ -220,9 +216,61 @@ def _refuse_what_is_no_bundle(out: Path) -> None:
         )
 
 
-def _metadata(given: "Source") -> dict[str, Any]:
-    """Choose what of a source goes into the ONNX file; what is not known stays out."""
-    return {"preprocessing": given.known_preprocessing, "labels": given.labels or None}
+def _options(given: "Source", target: Target) -> dict[str, Any]:
+    """Choose what goes into the ONNX file; what is not known stays out."""
+    from export.onnx_file import has_logits
+
+    return {
+        "preprocessing": given.known_preprocessing,
+        "labels": given.labels or None,
+        "probabilities": target.server and has_logits(given.model),
+    }
+
+
+def _lay_out(made: layout.Exported, target: Target, folder: Path) -> dict[str, Any]:
+    """Lay out a model for its server; return how a client knows it."""
+    from export import runtime_parity
+    from export.onnx_metadata import load
+
+    inputs, outputs = layout.interface(load(made.onnx))
+    file = target.model_file(made.name)
+    target.lay_out(made, folder)
+    checks = tuple(runtime_parity.check(made.model, target, folder, made.name))
+    failed = Verdict(checks).failed
+    if failed:
+        raise FailedChecksError(made.name, failed, len(checks))
+    if target.server:
+        sample_request.write(folder, file, made.name, layout.VERSION, made.sample)
+        client = Path(__file__).parent / "templates" / CLIENT_FILE
+        write_text(folder / CLIENT_FILE, client.read_text(encoding="utf-8"))
+    return {
+        "name": made.name,
+        "file": file,
+        "inputs": [_tensor(one) for one in inputs],
+        "outputs": [_tensor(one) for one in outputs],
+        "labels": list(made.labels),
+    }
+
+
+def _tensor(one: layout.Tensor) -> dict[str, Any]:
+    """Describe an input or output for the manifest; -1 is a side of any size."""
+    return {"name": one.name, "datatype": one.datatype, "shape": [-1, *one.dims]}
+
+
+def _write_papers(folder: Path, report: Report, model: dict[str, Any], limit: float) -> None:
+    """Write what tells of all the rest: the model card, and last of all the manifest."""
+    model_card.write(folder, report, model)
+    manifest.write(
+        folder,
+        name=report.name,
+        target=report.target,
+        precision=report.precision,
+        created=report.created,
+        model=model,
+        source=dict(report.source),
+        versions=dict(report.versions),
+        tolerances={"verdict": limit, "sample": SAMPLE_GATE * limit},
+    )
 
 
 def _require(name: str, certificate: Verdict, validation: Verdict) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LAYOUTS = ("NHWC", "NCHW")
 CLAMPS = ("convolution", "max_min")
+_PROBABLE = ("softmax", "sigmoid")
 
 # The batch on which every export is compared with Keras. It is small, a gate against wrong files,
 # which are off by orders of magnitude: `export.validate` judges rounding, on many more inputs.
@@ -169,13 +170,33 @@ def _check_images(given: Subject, *, layout: str, probabilities: bool) -> None:
             "probabilities: accepted are models with one output; received one with "
             f"{len(given.model.outputs)}"
         )
-    last = given.model.outputs[0]._keras_history.operation
-    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
-    if activation in ("softmax", "sigmoid"):
+    layer, activation = _last(given.model)
+    if activation in _PROBABLE:
         raise InputError(
-            f"probabilities: accepted are models that end in logits; the layer {last.name!r} "
+            f"probabilities: accepted are models that end in logits; the layer {layer!r} "
             f"applies a {activation} already"
         )
+
+
+def has_logits(model: "keras.Model") -> bool:
+    """Say whether a model classifies: one output, of several logits for each image.
+
+    Args:
+        model: A built functional or Sequential model.
+
+    Returns:
+        Whether `to_onnx` can add their probabilities.
+    """
+    shape = model.outputs[0].shape
+    several = len(shape) == 2 and shape[1] is not None and shape[1] > 1
+    return len(model.outputs) == 1 and several and _last(model)[1] not in _PROBABLE
+
+
+def _last(model: "keras.Model") -> tuple[str, str]:
+    """Name the layer that makes a model's output, and what it applies at its end."""
+    last = model.outputs[0]._keras_history.operation
+    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
+    return last.name, activation
 
 
 def _converted(

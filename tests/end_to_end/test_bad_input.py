@@ -99,6 +99,26 @@ def test_weights_that_are_not_the_cards(capsys, tmp_path, trained):
     assert not (tmp_path / "f.keras").exists()
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["validate", "{bundle}/model.onnx"], ["--against NAME|FILE is missing"]),
+        (["validate", "{bundle}", "--against", "resnet20.digits"], ["a bundle brings its model"]),
+        (["validate", "{empty}"], ["is no bundle", "manifest.json"]),
+        (["serve", "{empty}"], ["is no bundle", "manifest.json"]),
+        (["serve", "{empty}/no"], ["does not exist"]),
+        (["serve", "{bundle}"], ["a bundle for onnx", "triton, kserve"]),
+        (["export", "resnet20.digits", "--target", "x", "--out", "{empty}/b"], ["triton"]),
+    ],
+)
+def test_what_is_no_bundle_is_told(capsys, tmp_path, bundled, argv, words):
+    places = {"bundle": bundled, "empty": tmp_path}
+    line = failure(capsys, *(word.format(**places) for word in argv))
+    for word in words:
+        assert word in line
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["train", "fold", "export", "demo"])
 def test_an_output_that_cannot_be_written_is_told_before_the_work(
     capsys, tmp_path, trained, command

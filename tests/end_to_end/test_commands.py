@@ -1,6 +1,7 @@
 """From images to a checked file, by the commands that a person types."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,17 @@ def test_validate_says_yes_to_its_own_model_and_no_to_another(capsys, trained, b
     told = document(capsys, "validate", onnx, "--against", str(other), code=1)
     assert not told["ok"]
     assert any(not check["ok"] for check in told["checks"])
+
+
+def test_validate_judges_a_bundle_as_it_was_shipped(capsys, bundled, tmp_path):
+    told = document(capsys, "validate", str(bundled), "--data", "digits")
+    assert told["ok"]
+    assert "accuracy on the test split" in {check["name"] for check in told["checks"]}
+    changed = shutil.copytree(bundled, tmp_path / "b")
+    with (changed / "model_card.md").open("a") as file:
+        file.write(" ")
+    told = document(capsys, "validate", str(changed), code=1)
+    assert [c["detail"] for c in told["checks"] if not c["ok"]] == ["model_card.md"]
 
 
 def test_predict_gives_the_same_answer_from_either_file(capsys, trained, bundled, seven):

@@ -18,6 +18,7 @@ from export.latency import measure
 from export.prediction import Classifier, classifier
 from export.report import FORMAT
 from export.sources import source
+from export.targets import TARGETS, Target
 from zoo import keras_files
 from zoo.files import sha256
 
@@ -85,7 +86,7 @@ def report(bundled) -> dict:
 
 
 def test_a_bundle_holds_the_files_that_it_speaks_of(bundled, report):
-    assert {path.name for path in bundled.iterdir()} == set(bundling.FILES)
+    assert {path.name for path in bundled.iterdir()} == {*bundling.FILES, *bundling.LAST_FILES}
     assert [file["name"] for file in report["files"]] == ["model.onnx", "folded.keras"]
     for file in report["files"]:
         assert file["sha256"] == sha256(bundled / file["name"])
@@ -188,10 +189,12 @@ def test_a_target_is_one_entry(tmp_path, monkeypatch):
         (folder / "1").mkdir()
         made.onnx.replace(folder / "1" / "model.onnx")
 
-    monkeypatch.setitem(bundling.TARGETS, "nested", nested)
+    target = Target(nested, lambda name: "1/model.onnx", lambda folder, name: [])
+    monkeypatch.setitem(TARGETS, "nested", target)
     out = export.bundle(make_model(), tmp_path / "b", target="nested")
     report = json.loads((out / "report.json").read_text())
     assert [file["name"] for file in report["files"]] == ["1/model.onnx", "folded.keras"]
+    assert export.validate_bundle(out).ok
     export.bundle(make_model(), out)  # the report says which files are its own
     assert not (out / "1").exists()
 

@@ -44,9 +44,11 @@ app.command(
 )(deployment.export)
 app.command(
     "validate",
-    epilog="Example: zoo validate bundle/model.onnx --against runs/three/model.keras --data digits",
+    epilog="Examples: zoo validate bundle --data digits; "
+    "zoo validate bundle/model.onnx --against runs/three/model.keras",
 )(deployment.validate)
-app.command("web", epilog="Example: zoo web runs/bundle --out runs/web --serve")(browser.web)
+app.command("serve", epilog="Example: zoo serve bundle --http-port 8000")(deployment.serve)
+app.command("web", epilog="Example: zoo web bundle --out runs/web --serve")(browser.web)
 app.command("predict", epilog="Example: zoo predict bundle/model.onnx image.png")(
     deployment.predict
 )

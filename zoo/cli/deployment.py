@@ -1,7 +1,8 @@
 """``zoo fold``, ``zoo export``, ``zoo validate`` and ``zoo predict``: from weights to a server."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,6 +12,10 @@ from zoo.cli.learning import open_classifier, test_split
 from zoo.cli.screen import DataDir, Json, check_page, checks, finish, stages, steps, verdict
 from zoo.cli.startup import load_keras
 from zoo.cli.summary import fold_summary, read_report, summary
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from export import Verdict
 
 Source = Annotated[
     str,
@@ -120,7 +125,10 @@ def export(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder to write.", show_default=False)
     ],
-    target: Annotated[str, typer.Option(metavar="TARGET", help="What it is for.")] = "onnx",
+    target: Annotated[
+        str,
+        typer.Option(metavar="TARGET", help="What it is for: onnx, triton, kserve or tfserving."),
+    ] = "onnx",
     precision: Annotated[
         str, typer.Option(metavar="FORMAT", help="The numbers in the file.")
     ] = "fp32",
@@ -147,36 +155,128 @@ def export(
 
 def validate(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.onnx", help="The file to judge.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="BUNDLE|FILE.onnx", help="The bundle or file to judge.", show_default=False
+        ),
     ],
     *,
     against: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="NAME|FILE", help="The model that it should compute.", show_default=False
+            metavar="NAME|FILE",
+            help="The model that a file should compute; a bundle brings its own.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     data: DataName = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Judge whether an ONNX file computes what a Keras model computes."""
-    import export
-    from export.sources import source
-
+    """Judge a bundle as it was shipped, or whether an ONNX file computes what a model computes."""
     load_keras()
-    given = source(against)
-    images = None if data is None else test_split(data, data_dir, given.preprocessing, given.labels)
-    with steps("comparing") as progress:
-        answer = export.validate(
-            given.model, file, data=images, card=given.card or given.neighbour, progress=progress
-        )
+    if file.is_dir():
+        answer = _validated_bundle(file, against, data, data_dir)
+    else:
+        answer = _validated_file(file, against, data, data_dir)
 
     def human(console: Console) -> None:
         console.print(checks(answer))
         console.print(verdict(answer.ok))
 
     finish(answer.to_dict(), human, as_json=as_json)
+
+
+def serve(
+    bundle: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE", help="A bundle for triton or kserve.", show_default=False),
+    ],
+    *,
+    http_port: Annotated[int, typer.Option(metavar="PORT", help="0 for any free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(metavar="PORT", help="0 for any free one.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(metavar="PORT", help="0 for any free one.")] = 8002,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads to compute with; by default one a core.", show_default=False),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long it may take to become ready.")
+    ] = 60.0,
+    model_control: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE",
+            help="When models are loaded: none (at the start), explicit (on request) or poll.",
+        ),
+    ] = "none",
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the server's log.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve a bundle by NVIDIA Triton on this machine alone, until Ctrl-C."""
+    import export
+
+    with ExitStack() as stack:
+        with stages() as progress:
+            server = stack.enter_context(
+                export.serve(
+                    bundle,
+                    http_port=http_port,
+                    grpc_port=grpc_port,
+                    metrics_port=metrics_port,
+                    threads=threads,
+                    timeout=timeout,
+                    model_control=model_control,
+                    log=log,
+                    progress=progress,
+                )
+            )
+        facts = server.to_dict()
+        lines = [f"{name:<8} {value}" for name, value in facts.items()]
+        lines.append(f"try      {server.python} {bundle / 'client.py'} --url {server.http}")
+        finish(facts, lambda console: console.print(Text("\n".join(lines))), as_json=as_json)
+        try:
+            server.wait()
+        except KeyboardInterrupt as interrupt:
+            raise type(interrupt)("the server was ended, with all that it started") from interrupt
+
+
+def _validated_bundle(
+    folder: Path, against: str | None, data: str | None, data_dir: str | None
+) -> "Verdict":
+    """Judge a bundle."""
+    import export
+    from export.bundle_checks import fed_with
+
+    if against is not None:
+        raise InputError("--against: accepted for an ONNX file alone; a bundle brings its model")
+    fed = None if data is None else fed_with(folder)
+    images = None if data is None or fed is None else test_split(data, data_dir, *fed)
+    with steps("comparing") as progress:
+        return export.validate_bundle(folder, data=images, progress=progress)
+
+
+def _validated_file(
+    file: Path, against: str | None, data: str | None, data_dir: str | None
+) -> "Verdict":
+    """Judge an ONNX file."""
+    import export
+    from export.sources import source
+
+    if against is None:
+        raise InputError(
+            f"{file}: --against NAME|FILE is missing, the model that the file should compute; "
+            "without it, accepted is a folder that `zoo export` wrote"
+        )
+    given = source(against)
+    images = None if data is None else test_split(data, data_dir, given.preprocessing, given.labels)
+    with steps("comparing") as progress:
+        return export.validate(
+            given.model, file, data=images, card=given.card or given.neighbour, progress=progress
+        )
 
 
 def predict(

@@ -1,0 +1,286 @@
+"""The server's own Python environment: made on first use, in a cache folder, and kept.
+
+NVIDIA Triton comes in a wheel that needs numpy 1, so it cannot live beside what trains and exports.
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import InputError
+from zoo.files import sha256, write_json, writing
+
+CACHE = "FOLDZOO_CACHE"
+PYTHONS = ("3.11", "3.12")  # the wheel has a stub for them, and numpy 1 has wheels
+REQUIREMENTS = Path(__file__).parent / "requirements.txt"
+BACKEND = Path(__file__).parent / "backend" / "model.py"
+MARKER = "ready.json"
+
+Progress = Callable[[str, float | None], None]
+
+# What a Python tells of itself: version, folder of its shared library, and that library's name.
+_ASK = (
+    "import json, sys, sysconfig as s; v = s.get_config_var; "
+    "print(json.dumps(['%d.%d' % sys.version_info[:2], v('LIBDIR'), v('INSTSONAME')]))"
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment that Triton runs in.
+
+    Args:
+        folder: Where it lies.
+        version: Its Python's version, for example ``3.11``.
+        library: The folder of its Python's shared library.
+    """
+
+    folder: Path
+    version: str
+    library: str
+
+    @property
+    def python(self) -> Path:
+        """Its Python, which has tritonclient too."""
+        return self.folder / "bin" / "python"
+
+    @property
+    def packages(self) -> Path:
+        """Where its packages lie."""
+        return self.folder / "lib" / f"python{self.version}" / "site-packages"
+
+    @property
+    def triton(self) -> Path:
+        """The server's own folder in them."""
+        return self.packages / "pytriton" / "tritonserver"
+
+    @property
+    def backends(self) -> Path:
+        """The folder with the backends: Triton's for Python, and ours for ONNX files."""
+        return self.folder / "backends"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that the server needs beside those of this process."""
+        return {
+            "PATH": os.pathsep.join([str(self.folder / "bin"), os.environ.get("PATH", "")]),
+            "PYTHONPATH": str(self.packages),
+            # Without the two the process for a model cannot start, and loading waits for ever.
+            "LD_LIBRARY_PATH": os.pathsep.join(
+                [self.library, str(self.packages / "nvidia_pytriton.libs")]
+            ),
+        }
+
+
+def environment(*, progress: Progress | None = None) -> Environment:
+    """Find the server's environment, or make it: a few minutes, and a package index, once.
+
+    It lies in ``$FOLDZOO_CACHE``, or ``foldzoo`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, under a
+    name that changes with the packages' versions. Two processes do not make it at the same time.
+
+    Args:
+        progress: Told each step's name as it begins, with None, and as it ends, with its seconds.
+
+    Returns:
+        The environment.
+
+    Raises:
+        InputError: Triton does not run on this machine, there is no Python that it takes, or the
+            packages cannot be installed.
+    """
+    _check_machine()
+    python, version, library = _find_python()
+    text = _requirements()
+    key = hashlib.sha256(f"{version}\n{text}\n{BACKEND.read_text('utf-8')}".encode()).hexdigest()
+    cache = _cache()
+    found = Environment(cache / f"serving-{key[:16]}", version, library)
+    with _locked(cache / "serving.lock"):
+        if not _is_whole(found, key):
+            _make(found, key, python, text, progress)
+    return found
+
+
+def _cache() -> Path:
+    """Choose the cache folder."""
+    if os.environ.get(CACHE):
+        return Path(os.environ[CACHE]).absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).absolute() / "foldzoo"
+
+
+def _check_machine() -> None:
+    """Refuse machines that the wheel is not made for."""
+    system, machine = platform.system(), platform.machine()
+    library, release = platform.libc_ver()
+    numbers = [int(part) for part in release.split(".") if part.isdigit()]
+    if (system, machine, library) != ("Linux", "x86_64", "glibc") or numbers < [2, 35]:
+        raise InputError(
+            "zoo serve: accepted is Linux on x86_64 with glibc 2.35 or later, which NVIDIA's wheel "
+            f"of Triton is made for; received {system} on {machine} with {library or 'no glibc'} "
+            f"{release}".rstrip()
+        )
+
+
+def _find_python() -> tuple[str, str, str]:
+    """Choose a Python that the wheel takes: this one, or one that the search path has."""
+    told = []
+    for candidate in (sys.executable, *(f"python{version}" for version in PYTHONS)):
+        path = shutil.which(candidate)
+        facts = None if path is None else _ask(path)
+        if path is None or facts is None:
+            continue
+        version, folder, library = facts
+        shared = _shared_library(folder, library)
+        if version in PYTHONS and shared is not None:
+            return path, version, shared
+        why = "has no shared library" if version in PYTHONS else f"is Python {version}"
+        told.append(f"{path} {why}")
+    raise InputError(
+        f"zoo serve: accepted is Python {' or '.join(PYTHONS)} with its shared library "
+        f"(libpython3.x.so.1.0; on Debian the package libpython3.x); received: {'; '.join(told)}"
+    )
+
+
+def _ask(python: str) -> list[Any] | None:
+    """Ask a Python for its version and library; None where it does not start."""
+    done = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, check=False)
+    return None if done.returncode else json.loads(done.stdout)
+
+
+def _shared_library(folder: str | None, library: str | None) -> str | None:
+    """Find the folder that holds a Python's shared library; None where there is none."""
+    if not library or ".so" not in library:
+        return None
+    triplet = f"{platform.machine()}-linux-gnu"
+    for place in (folder, f"/usr/lib/{triplet}", f"/lib/{triplet}", "/usr/lib64", "/usr/lib"):
+        if place and Path(place, library).exists():
+            return place
+    return None
+
+
+def _requirements() -> str:
+    """List the packages to install, with their versions."""
+    version = importlib.metadata.version("onnxruntime")
+    return f"{REQUIREMENTS.read_text(encoding='utf-8')}onnxruntime=={version}\n"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait for other processes that make the environment."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _checked_files(found: Environment) -> dict[str, Path]:
+    """Name the files of the server that are held against their hashes at each start."""
+    return {
+        "tritonserver": found.triton / "bin" / "tritonserver",
+        "python backend": found.backends / "python" / "libtriton_python.so",
+        "python stub": found.backends / "python" / "triton_python_backend_stub",
+        "onnxruntime backend": found.backends / "onnxruntime" / BACKEND.name,
+    }
+
+
+def _is_whole(found: Environment, key: str) -> bool:
+    """Say whether an environment is there, as it was made."""
+    try:
+        told = json.loads((found.folder / MARKER).read_text(encoding="utf-8"))
+        hashes = {name: sha256(path) for name, path in _checked_files(found).items()}
+    except (OSError, ValueError):  # there is none, or one of which a part was taken away
+        return False
+    return bool(told == {"key": key, "files": hashes})
+
+
+def _make(found: Environment, key: str, python: str, text: str, progress: Progress | None) -> None:
+    """Make the environment beside its final name."""
+    import time
+
+    folder = found.folder
+    with writing(folder):
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        with writing(folder):
+            listed = beside.with_suffix(".txt")
+            listed.write_text(text, encoding="utf-8")
+            steps = {
+                "make environment": [
+                    *(python, "-m", "venv", "--clear", "--without-pip", str(beside))
+                ],
+                "install Triton": [
+                    *(sys.executable, "-m", "pip", "--python", str(beside / "bin" / "python")),
+                    *("install", "--quiet", "--no-compile", "--no-deps"),
+                    *("--disable-pip-version-check", "--requirement", str(listed)),
+                ],
+            }
+            for step, command in steps.items():
+                start = time.perf_counter()
+                if progress is not None:
+                    progress(step, None)
+                _run(step, command)
+                if progress is not None:
+                    progress(step, round(time.perf_counter() - start, 3))
+            made = Environment(beside, found.version, found.library)
+            _lay_out_backends(made)
+            hashes = {name: sha256(path) for name, path in _checked_files(made).items()}
+            write_json(beside / MARKER, {"key": key, "files": hashes})
+            if folder.exists():  # it was found not to be whole
+                shutil.rmtree(folder)
+            beside.replace(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.with_suffix(".txt").unlink(missing_ok=True)
+
+
+def _run(step: str, command: list[str]) -> None:
+    """Run one step; tell in one line why it failed."""
+    # A pip of another environment, or one that asks, would not be told apart from ours.
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        command,
+        env={**variables, "PIP_NO_INPUT": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise InputError(f"zoo serve: cannot {step}: {_reason(done.stderr or done.stdout)}")
+
+
+def _reason(output: str) -> str:
+    """Choose the line that tells why pip or venv gave up."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    unknown = [line for line in errors if "(from versions: none)" in line]
+    if unknown:
+        wanted = unknown[0].partition("requirement ")[2].split()[0]
+        return f"no package index that has {wanted} can be reached; it is needed once"
+    return (errors or lines or ["it gave no reason"])[-1]
+
+
+def _lay_out_backends(made: Environment) -> None:
+    """Put the backends where the server looks for them: copies, since it refuses links."""
+    ours, theirs = made.backends / "onnxruntime", made.backends / "python"
+    ours.mkdir(parents=True)
+    theirs.mkdir()
+    shutil.copy(BACKEND, ours / BACKEND.name)
+    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+        shutil.copy(made.triton / "backends" / "python" / name, theirs / name)
+    stub = "triton_python_backend_stub"
+    shutil.copy(made.triton / "python_backend_stubs" / made.version / stub, theirs / stub)
