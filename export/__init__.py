@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "folding": ["Folded", "fold"],
         "onnx_file": ["to_onnx"],
         "onnx_metadata": ["read_metadata"],
+        "quantization": ["Quantized", "quantize"],
         "rebuilding": ["rebuild"],
         "validation": ["validate"],
     },
