@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp16", "int8")
 LIMIT = 0.5  # points of accuracy
+CALIBRATING = 128  # images
+CHOOSING = 512  # images; one of them is 0.2 points
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ def quantize(
     test: Data | None = None,
     precision: str = "int8",
     accuracy_limit: float = LIMIT,
-    calibrating_images: int = 128,
-    choosing_images: int = 1000,
+    calibrating_images: int = CALIBRATING,
+    choosing_images: int = CHOOSING,
     cpu: str | None = None,
     calibrators: Sequence[str] = tuple(CALIBRATORS),
     per_channel: bool | None = None,
@@ -165,6 +167,7 @@ def quantize(
         check_images("test", *_parted(test), shape, classes)
     if labels is not None:
         check_balance(labels, classes)
+    _check_counts(calibrating_images=calibrating_images, choosing_images=choosing_images)
     calibrating, pictures, truth = divide(images, labels, calibrating_images, choosing_images)
     nchw = metadata.get("layout") == "NCHW"
     level = "all" if precision == "fp16" or cpu == cpu_kind() else "off"
@@ -248,7 +251,7 @@ def _check_options(
     """Refuse what can be refused before reading the file."""
     if precision not in PRECISIONS:
         raise InputError(f"precision: {nearest(precision, PRECISIONS)}; received {precision!r}")
-    if not 0 <= accuracy_limit <= 100:
+    if not isinstance(accuracy_limit, int | float) or not 0 <= accuracy_limit <= 100:
         raise InputError(f"accuracy_limit: accepted are 0 to 100; received {accuracy_limit}")
     if cpu not in CPUS:
         raise InputError(f"cpu: {nearest(cpu, CPUS)}; received {cpu!r}")
@@ -256,6 +259,13 @@ def _check_options(
     if unknown or not calibrators:
         received = ", ".join(unknown) or "none"
         raise InputError(f"calibrators: accepted are {', '.join(CALIBRATORS)}; received {received}")
+
+
+def _check_counts(**counts: int) -> None:
+    """Refuse numbers of images that are none."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise InputError(f"{name}: accepted is a whole number above 0; received {count!r}")
 
 
 def _interface(proto: "onnx.ModelProto", metadata: dict[str, Any]) -> tuple[list[Any], int]:

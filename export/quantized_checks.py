@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import onnx
 
 _COMPARED = ("off", "all")
+_FEW = 128
 
 
 def judge(
@@ -68,7 +69,9 @@ def judge(
         return Verdict(tuple(checks)), None
     images, labels = choosing
     exact = logits(Session(proto, nchw=nchw), images)
-    values = {name: logits(sessions[name], images) for name in _COMPARED}
+    # In float32 what is quantized is slow: a part of the images must do for the other level.
+    parts = {name: images if name == level else images[:_FEW] for name in _COMPARED}
+    values = {name: logits(sessions[name], part) for name, part in parts.items()}
     checks += _batches(sessions, images, exact, values)
     found = compare(exact, values[level], labels)
     checks += _accuracy("the images that choose", found, limit)
@@ -104,7 +107,7 @@ def _batches(
         for name in _COMPARED:
             batch = _whole(sessions[name], few, exact[: len(few)])
             worst = max(worst, float(np.abs(batch - values[name][: len(few)]).max()))
-        allowed = max(float(np.abs(values[name] - exact).max()) for name in _COMPARED)
+        allowed = max(float(np.abs(found - exact[: len(found)]).max()) for found in values.values())
         finite = bool(np.isfinite(worst))
         yield Check(
             f"real inputs, batch {len(few)}",
@@ -148,12 +151,13 @@ def _accuracy(where: str, found: Comparison, limit: float) -> Iterator[Check]:
 
 def _levels(values: dict[str, np.ndarray], limit: float) -> Check:
     """Check that this processor's integer kernels do not saturate where exact arithmetic is not."""
-    off, full = (values[name].argmax(axis=-1) for name in _COMPARED)
+    count = min(map(len, values.values()))
+    off, full = (values[name][:count].argmax(axis=-1) for name in _COMPARED)
     changed = 100 * float((off != full).mean())
     return Check(
         "top-1 changes between optimisations off and all, per cent",
         changed <= limit,
         round(changed, 4),
         limit,
-        "integer kernels against the same arithmetic in float32",
+        f"integer kernels against the same arithmetic in float32, on {count} images",
     )

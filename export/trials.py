@@ -12,6 +12,7 @@ import numpy as np
 
 from export import fp16, int8
 from export.calibration import Ranges, ranges
+from export.checks import plain
 from export.comparison import Comparison, compare
 from export.onnx_runtime import Session
 from zoo.errors import InputError
@@ -77,8 +78,9 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as plain values, in one level."""
         return {
+            "name": str(self.settings),
             **asdict(self.settings),
-            **asdict(self.comparison),
+            **plain(asdict(self.comparison)),
             "ok": self.ok,
             "seconds": round(self.seconds, 3),
         }
