@@ -208,7 +208,8 @@ def test_without_labels_what_changes_class_counts(floats, tmp_path):
     made = export.quantize(floats, out, calibration=TRAIN[0], accuracy_limit=10)
     found = made.chosen.comparison
     assert (found.drop, made.reported) == (None, None)
-    assert found.loss == pytest.approx(100 * (1 - found.agreement)) <= 10
+    assert found.loss == pytest.approx(100 * (1 - found.agreement))
+    assert found.loss <= 10
 
 
 def spoilt(found, after: int):
@@ -260,13 +261,12 @@ def test_what_misses_its_limit_leaves_nothing_and_tells_the_best(floats, tmp_pat
 
 
 def test_what_chose_well_and_reports_badly_is_no_pass(floats, tmp_path):
-    """Wrong labels for the test images: the float file fails there no less, so shuffle images."""
-    images, truth = TEST
+    """Images that lie where the float file changes its class tell any two files apart."""
+    images = TEST[0]
     values = logits(Session(load(floats)), images)
     nearest = np.sort(values, axis=-1)
     near = np.argsort(nearest[:, -1] - nearest[:, -2])[:1]  # the one whose class changes first
     with pytest.raises(export.ExportError, match="accuracy lost on the test split"):
-        # One image that int8 gets wrong is a hundred points.
         borders = borderline(floats, images[near[0]])
         export.quantize(
             floats,
@@ -276,7 +276,6 @@ def test_what_chose_well_and_reports_badly_is_no_pass(floats, tmp_path):
             accuracy_limit=5,
         )
     assert not (tmp_path / "a.onnx").exists()
-    assert len(truth)
 
 
 def borderline(floats, image: np.ndarray) -> np.ndarray:
@@ -333,7 +332,7 @@ def test_a_file_is_quantized_once(made, floats, tmp_path):
 
 def test_few_images_of_many_classes_show_enough_of_them():
     calibration.check_balance(np.arange(100), 1000)
-    with pytest.raises(zoo.InputError, match="100 images show 40 of 1000 classes; .* at least 50"):
+    with pytest.raises(zoo.InputError, match=r"100 images show 40 of 1000 classes; .* at least 50"):
         calibration.check_balance(np.arange(100) % 40, 1000)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import catalogue, demonstration, deployment, learning
+from zoo.cli import benchmark, catalogue, demonstration, deployment, learning
 
 app = typer.Typer(
     name="zoo",
@@ -48,4 +48,7 @@ app.command(
 )(deployment.validate)
 app.command("predict", epilog="Example: zoo predict bundle/model.onnx image.png")(
     deployment.predict
+)
+app.command("bench", epilog="Example: zoo bench resnet20.digits --formats fp32,int8 --batch 1")(
+    benchmark.bench
 )
