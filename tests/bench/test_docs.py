@@ -5,7 +5,16 @@ import pytest
 
 from export.folding import Entry
 
-from . import applications, latency, loader, onnx_nodes, precision, scaling, write_docs
+from . import (
+    applications,
+    latency,
+    loader,
+    onnx_nodes,
+    precision,
+    quantization,
+    scaling,
+    write_docs,
+)
 from .models import APPLICATIONS
 
 # Those of keras.applications without BatchNorm.
@@ -45,6 +54,7 @@ def test_all_of_keras_applications_is_listed():
         ("onnx_nodes", onnx_nodes.MODELS),
         ("latency", latency.MODELS),
         ("precision", precision.VARIANTS),
+        ("quantization", quantization.MODELS),
         ("loader", loader.AUGMENTATIONS),
         ("scaling", [f"{order}, {n} times" for order in scaling.ORDERS for n in scaling.BLOCKS]),
     ],
@@ -73,6 +83,14 @@ def test_times_and_memory_are_within_what_is_promised():
 def test_the_loader_is_at_least_twice_as_fast_as_the_training():
     rows = write_docs.stored("loader")["rows"]
     assert [name for name, row in rows.items() if row["ratio_low"] < 2] == []
+
+
+def test_int8_of_trained_weights_stays_within_its_limit():
+    rows = write_docs.stored("quantization")["rows"]
+    for name in quantization.WEIGHTS:
+        found = rows[name]["accuracy"]
+        assert found["reported"]["drop"] <= found["accuracy_limit"] == 0.5
+        assert found["verdict"]["ok"]
 
 
 def test_one_application_folds_as_the_results_say():
