@@ -234,7 +234,8 @@ def quantization_tried() -> str:
         parts.append(
             table((*header, "logit error"), lines)
             + f"\nThe chosen one on the {told['images']} test images: "
-            f"{100 * told['accuracy']:.2f} %, float32 {100 * told['float_accuracy']:.2f} %; {told['drop']:.2f} points lost "
+            f"{100 * told['accuracy']:.2f} %, float32 {100 * told['float_accuracy']:.2f} %; "
+            f"{told['drop']:.2f} points lost "
             f"(95 % interval {told['drop_low']:.2f} to {told['drop_high']:.2f}).\n"
         )
     return "\n".join(parts)
