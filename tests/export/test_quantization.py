@@ -246,10 +246,13 @@ def make_once_strictly(floats, out):
     return export.quantize(floats, out, calibration=TRAIN, accuracy_limit=5, calibrators=["minmax"])
 
 
-def test_what_misses_its_limit_leaves_nothing_and_tells_the_best(floats, tmp_path, monkeypatch):
-    from export import int8
+def wrong(exact, other, labels):
+    """Compare with the classes shifted by one: nothing is good enough."""
+    return comparison.compare(exact, np.roll(other, 1, axis=-1), labels)
 
-    monkeypatch.setattr(int8, "convert", spoilt(int8.convert, after=99))
+
+def test_what_misses_its_limit_leaves_nothing_and_tells_the_best(floats, tmp_path, monkeypatch):
+    monkeypatch.setattr("export.trials.compare", wrong)
     (tmp_path / "a.onnx").write_bytes(b"older")
     with pytest.raises(
         export.ExportError, match=r"no int8 file within 5 points; the best of 4"
@@ -304,14 +307,14 @@ def borderline(floats, image: np.ndarray) -> np.ndarray:
         ({"calibration": TRAIN[0][:20]}, "at least 32 images, .* received 20"),
         ({"calibration": (TRAIN[0], TRAIN[1][:3])}, "one whole number for each of the 160 images"),
         ({"calibration": (TRAIN[0], TRAIN[1] + 1)}, "classes from 0 to 3; received 1 to 4"),
-        ({"calibration": (TRAIN[0], TRAIN[1] % 3)}, "class 0 has 54 images and class 3 has 0"),
+        ({"calibration": (TRAIN[0], TRAIN[1] % 3)}, "class 0 has 80 images and class 3 has 0"),
         ({"test": (TEST[0][:, :4], TEST[1])}, "test: accepted are float32 images of shape"),
         ({"precision": "int4"}, "precision: .*int8.*; received 'int4'"),
         ({"accuracy_limit": -1}, "accuracy_limit: accepted are 0 to 100; received -1"),
         ({"cpu": "z80"}, "cpu: accepted: arm, x86, x86-vnni; received 'z80'"),
         ({"calibrators": ["guess"]}, "accepted are minmax, percentile, entropy; received guess"),
         ({"calibrators": []}, "received none"),
-        ({"keep_float": ["stem*"]}, r"no layer is named 'stem\*'; the layers: conv"),
+        ({"keep_float": ["stem*"]}, r"no layer is named 'stem\*'; the layers: .*conv/Conv"),
         ({"calibrating_images": 0}, "calibrating_images: accepted is a whole number above 0"),
     ],
 )
@@ -337,17 +340,21 @@ def test_few_images_of_many_classes_show_enough_of_them():
 
 
 @pytest.mark.parametrize(
-    ("lost", "won", "count"), [(0, 0, 50), (3, 1, 100), (10, 0, 40), (0, 20, 200)]
+    ("lost", "won", "count"),
+    [(0.03, 0.01, 100), (0.1, 0.1, 50), (0.005, 0.0, 1000), (0.3, 0.1, 40)],
 )
 def test_the_paired_interval_covers_as_often_as_it_says(lost, won, count):
-    """Drawn anew from what was found, the difference lies inside about 95 times in 100."""
-    low, high = comparison.paired_interval(lost, won, count)
-    random = np.random.default_rng(0)
-    shares = [(lost + 0.5) / (count + 2), (won + 0.5) / (count + 2)]
-    drawn = random.multinomial(count, [*shares, 1 - sum(shares)], 20_000)
-    differences = (drawn[:, 0] - drawn[:, 1]) / count
-    assert 0.92 <= ((low <= differences) & (differences <= high)).mean() <= 0.999
-    assert low <= (lost - won) / count <= high
+    """Of many sets of images from one source, 95 in 100 have the true difference inside.
+
+    Counts are whole, so that the share is not exactly 0.95: Agresti and Min find 0.93 and more.
+    """
+    drawn = np.random.default_rng(0).multinomial(count, [lost, won, 1 - lost - won], 4000)
+    inside = 0
+    for first, second, _ in drawn:
+        low, high = comparison.paired_interval(int(first), int(second), count)
+        assert low <= (first - second) / count <= high
+        inside += low <= lost - won <= high
+    assert 0.93 <= inside / len(drawn) <= 0.998
 
 
 def test_a_flip_is_judged_by_its_margin():
