@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "benchmark": ["Benchmark", "bench"],
         "bundle_checks": ["validate_bundle"],
         "bundling": ["bundle"],
         "browser_page": ["web"],
@@ -17,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "folding": ["Folded", "fold"],
         "onnx_file": ["to_onnx"],
         "onnx_metadata": ["read_metadata"],
+        "quantization": ["Quantized", "quantize"],
         "rebuilding": ["rebuild"],
         "serving": ["serve"],
         "validation": ["validate"],

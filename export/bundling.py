@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import manifest, model_card, sample_request
+from export import manifest, model_card, quantization, sample_request
 from export.checks import Check, Verdict
 from export.errors import ExportError
 from export.labelled import Data, check_data
@@ -45,7 +45,7 @@ PACKAGES = ("foldzoo", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", 
 # A wrong answer is off by orders of magnitude; another processor rounds a little otherwise.
 SAMPLE_GATE = 10.0
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", *quantization.PRECISIONS)
 
 
 class FailedChecksError(ExportError):
@@ -74,6 +74,9 @@ def bundle(
     target: str = "onnx",
     precision: str = "fp32",
     data: Data | None = None,
+    calibration: np.ndarray | Data | None = None,
+    calibration_images: int = quantization.CALIBRATING,
+    accuracy_limit: float = quantization.LIMIT,
     card: Card | None = None,
     history: Sequence[Mapping[str, Any]] | None = None,
     progress: Progress | None = None,
@@ -93,9 +96,13 @@ def bundle(
         target: What it is for: ``onnx``, the file alone; ``triton``, a model repository for NVIDIA
             Triton; ``kserve``, the same with a manifest for KServe; ``tfserving``, a SavedModel for
             TensorFlow Serving.
-        precision: The number format of the file; so far ``fp32``.
+        precision: The number format of the file: ``fp32``, ``fp16`` or ``int8``.
         data: Preprocessed test images, float32 (number, height, width, channels), and the index of
             each one's class. With them, the accuracy is compared and the page shows a few.
+        calibration: For fp16 and int8, preprocessed training images, by which they are chosen; see
+            `export.quantize`.
+        calibration_images: How many of them calibrate.
+        accuracy_limit: How many points of accuracy fp16 and int8 may lose.
         card: What is known of the weights; by default what lies beside the file.
         history: The training's history, one row per epoch; by default what lies beside the file.
         progress: Told each stage's name as it begins, with None, and as it ends, with its seconds.
@@ -121,6 +128,8 @@ def bundle(
     _accepted("target", target, TARGETS)
     chosen = TARGETS[target]
     _accepted("precision", precision, PRECISIONS)
+    if precision != "fp32" and calibration is None:
+        raise InputError(f"precision {precision}: calibration images are missing")
     with writing(out, PLACE_REMEDIES):
         out = Path(out).resolve()
         _refuse_what_is_no_bundle(out)
@@ -141,6 +150,20 @@ def bundle(
         with clock("validate"):
             validation = validate(given.model, path, data=data)
         _require(given.name, certificate, validation)
+        quantized = None
+        if calibration is not None and precision != "fp32":
+            with clock("quantize"):
+                quantized = quantization.quantize(
+                    path,
+                    folder / f"{precision}.onnx",
+                    calibration=calibration,
+                    test=data,
+                    precision=precision,
+                    accuracy_limit=accuracy_limit,
+                    calibrating_images=calibration_images,
+                )
+                path.unlink()
+                path = quantized.path
         with clock("measure latency"):
             latency = measure(path, _one_image(folded.model, data))
         with clock("compare accuracy"):
@@ -168,6 +191,7 @@ def bundle(
             history=learned,
             card=None if given.card is None else given.card.model_dump(mode="json"),
             seconds=clock.seconds,
+            quantization=None if quantized is None else quantized.to_dict(),
         )
         report.write(folder)
         _write_papers(folder, report, model, validation.limit)

@@ -41,6 +41,35 @@ def structure(proto: "onnx.ModelProto", given: Subject, metadata: Mapping[str, A
         *sound(proto),
         *_interface(proto, given, metadata),
         _extra_inputs(proto, given),
+        *_content(proto, metadata),
+    ]
+
+
+def structure_as(
+    proto: "onnx.ModelProto", like: "onnx.ModelProto", metadata: Mapping[str, Any]
+) -> list[Check]:
+    """Check a file against the standard and against another file that it was made from.
+
+    Args:
+        proto: The file's content.
+        like: The other file's content.
+        metadata: What the file says about itself.
+
+    Returns:
+        The checks; none of them runs the model.
+    """
+    inputs = _described(_real_inputs(like))
+    return [
+        *sound(proto),
+        _same("inputs", _described(_real_inputs(proto)), inputs),
+        _same("outputs", _described(proto.graph.output), _described(like.graph.output)),
+        *_content(proto, metadata),
+    ]
+
+
+def _content(proto: "onnx.ModelProto", metadata: Mapping[str, Any]) -> list[Check]:
+    """Look for what no inference graph should hold."""
+    return [
         _batchnorms(proto, metadata),
         _training(proto),
         _finite(proto),

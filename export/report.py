@@ -73,6 +73,8 @@ class Report:
         history: The training's history, one row per epoch, if known.
         card: The card of the weights, if there is one.
         seconds: How long each stage took.
+        quantization: How a file of fewer bits was made of the validated one, as
+            `Quantized.to_dict` tells it.
     """
 
     name: str
@@ -92,11 +94,13 @@ class Report:
     history: Sequence[Mapping[str, Any]] = ()
     card: Mapping[str, Any] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    quantization: Mapping[str, Any] | None = None
 
     @property
     def ok(self) -> bool:
         """Whether every check holds, of the fold and of the file."""
-        return self.certificate.ok and self.validation.ok
+        smaller = self.quantization is None or self.quantization["verdict"]["ok"]
+        return self.certificate.ok and self.validation.ok and smaller
 
     @property
     def checks(self) -> tuple[Check, ...]:

@@ -42,6 +42,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def some(self, most: int) -> "Split":
+        """Return a split of at most so many of the images, drawn by chance; always the same."""
+        if len(self) <= most:
+            return self
+        chance = np.random.default_rng(_SPLIT_SEED)
+        return self.take(np.sort(chance.permutation(len(self))[:most]))
+
     def take(self, chosen: np.ndarray) -> "Split":
         """Return a split of the images at these positions."""
         images = self.images

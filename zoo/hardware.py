@@ -12,6 +12,24 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def cpu_kind() -> str:
+    """Tell how this processor multiplies 8-bit integers.
+
+    Returns:
+        ``arm``; ``x86-vnni``, which adds the products in 32 bits; or ``x86``, which adds pairs of
+        them in 16 bits and saturates (also where the system does not tell).
+    """
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        return "arm"
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        text = information.read_text(encoding="utf-8", errors="replace")
+        flags = set(text.partition("flags")[2].partition("\n")[0].split())
+        if flags & {"avx512_vnni", "avx_vnni"}:
+            return "x86-vnni"
+    return "x86"
+
+
 def processor() -> str:
     """Name the processor as the system does."""
     information = Path("/proc/cpuinfo")

@@ -9,13 +9,13 @@ machine that does nothing else.
 
 import os
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import export
+from export.latency import ratios, runner, take_turns
 
 from .models import application
 from .onnx_nodes import plain
@@ -34,8 +34,6 @@ BATCHES = (1, 8)
 THREADS = (1, 2)
 ROUNDS = 15
 RUN_SECONDS = 0.4
-FEWEST_CALLS = 3
-WARM_UP = 5
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -50,57 +48,30 @@ def measure(name: str) -> dict[str, Any]:
         del model
         found = {}
         for threads in THREADS:
-            sessions = {kind: session(path, threads) for kind, path in files.items()}
             for batch in BATCHES:
                 row = f"{threads} thread{'s' * (threads > 1)}, batch {batch}"
-                found[row] = compare(sessions, batch, shape)
+                found[row] = compare(files, threads, (batch, *shape))
         return found
 
 
-def session(path: Path, threads: int) -> Any:
-    """Load a file with onnxruntime's default optimisations."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def compare(sessions: dict[str, Any], batch: int, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Take turns over two sessions; each is first in every other round."""
-    image = np.random.default_rng(0).normal(size=(batch, *shape)).astype(np.float32)
+def compare(files: dict[str, Path], threads: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Let two files take turns; each is first in every other round."""
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     load = os.getloadavg()[0]
-    for running in sessions.values():
-        run(running, image, WARM_UP, 0)
-    rounds = []
-    for number in range(ROUNDS):
-        order = list(sessions) if number % 2 else list(reversed(sessions))
-        rounds.append({kind: run(sessions[kind], image) for kind in order})
-    ratios = np.array([found["folded"] / found["plain"] for found in rounds])
+    runners = {kind: runner(path, [image], threads=threads) for kind, path in files.items()}
+    times = take_turns(runners, rounds=ROUNDS, seconds=RUN_SECONDS)
+    ratio = ratios(times["folded"], times["plain"])
+    medians = {kind: [float(np.median(turn)) for turn in turns] for kind, turns in times.items()}
     return {
-        **{f"{kind}_ms": float(np.median([r[kind] for r in rounds])) for kind in sessions},
-        "ratio": float(np.median(ratios)),
-        "ratio_low": float(np.quantile(ratios, 0.25)),
-        "ratio_high": float(np.quantile(ratios, 0.75)),
-        "ratio_least": float(ratios.min()),
-        "ratio_most": float(ratios.max()),
+        **{f"{kind}_ms": float(np.median(found)) for kind, found in medians.items()},
+        "ratio": float(np.median(ratio)),
+        "ratio_low": float(np.quantile(ratio, 0.25)),
+        "ratio_high": float(np.quantile(ratio, 0.75)),
+        "ratio_least": float(ratio.min()),
+        "ratio_most": float(ratio.max()),
         "rounds": ROUNDS,
         "load": load,
     }
-
-
-def run(
-    running: Any, image: np.ndarray, fewest: int = FEWEST_CALLS, seconds: float = RUN_SECONDS
-) -> float:
-    """Call a session for a while; return the median of a call in milliseconds."""
-    feed = {running.get_inputs()[0].name: image}
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < fewest or time.perf_counter() < end:
-        start = time.perf_counter()
-        running.run(None, feed)
-        times.append(1000 * (time.perf_counter() - start))
-    return float(np.median(times))
 
 
 def main() -> None:

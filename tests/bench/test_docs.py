@@ -13,6 +13,7 @@ from . import (
     loader,
     onnx_nodes,
     precision,
+    quantization,
     scaling,
     torch_training,
     write_docs,
@@ -59,6 +60,7 @@ def test_all_of_keras_applications_is_listed():
         ("precision", precision.VARIANTS),
         ("torch_training", torch_training.PRECISIONS),
         ("cost", [cost.row_name(axis, value) for axis in cost.AXES for value in cost.AXES[axis]]),
+        ("quantization", quantization.MODELS),
         ("loader", loader.AUGMENTATIONS),
         ("imports", imports.CALLS),
         ("zoo_results", zoo_results.WEIGHTS),
@@ -95,6 +97,14 @@ def test_importing_the_zoo_and_listing_are_as_cheap_as_promised():
 def test_the_loader_is_at_least_twice_as_fast_as_the_training():
     rows = write_docs.stored("loader")["rows"]
     assert [name for name, row in rows.items() if row["ratio_low"] < 2] == []
+
+
+def test_int8_of_trained_weights_stays_within_its_limit():
+    rows = write_docs.stored("quantization")["rows"]
+    for name in quantization.WEIGHTS:
+        found = rows[name]["accuracy"]
+        assert found["reported"]["drop"] <= found["accuracy_limit"] == 0.5
+        assert found["verdict"]["ok"]
 
 
 def test_one_application_folds_as_the_results_say():

@@ -203,7 +203,7 @@ def test_a_target_is_one_entry(tmp_path, monkeypatch):
     ("options", "words"),
     [
         ({"target": "toaster"}, "unknown target 'toaster'; accepted: onnx"),
-        ({"precision": "fp7"}, "unknown precision 'fp7'; accepted: fp32"),
+        ({"precision": "fp7"}, "unknown precision 'fp7'; accepted: fp32, fp16, int8"),
     ],
 )
 def test_unknown_options_name_what_is_accepted(tmp_path, options, words):

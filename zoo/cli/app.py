@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import browser, catalogue, demonstration, deployment, learning
+from zoo.cli import benchmark, browser, catalogue, demonstration, deployment, learning
 
 app = typer.Typer(
     name="zoo",
@@ -51,4 +51,7 @@ app.command("serve", epilog="Example: zoo serve bundle --http-port 8000")(deploy
 app.command("web", epilog="Example: zoo web bundle --out runs/web --serve")(browser.web)
 app.command("predict", epilog="Example: zoo predict bundle/model.onnx image.png")(
     deployment.predict
+)
+app.command("bench", epilog="Example: zoo bench resnet20.digits --formats fp32,int8 --batch 1")(
+    benchmark.bench
 )

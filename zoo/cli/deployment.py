@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from zoo.cli.learning import open_classifier, test_split
+from zoo.cli.learning import open_classifier, test_split, training_images
 from zoo.cli.screen import DataDir, Json, check_page, checks, finish, stages, steps, verdict
 from zoo.cli.startup import load_keras
 from zoo.cli.summary import fold_summary, read_report, summary
@@ -130,24 +130,46 @@ def export(
         typer.Option(metavar="TARGET", help="What it is for: onnx, triton, kserve or tfserving."),
     ] = "onnx",
     precision: Annotated[
-        str, typer.Option(metavar="FORMAT", help="The numbers in the file.")
+        str, typer.Option(metavar="FORMAT", help="The numbers in the file: fp32, fp16 or int8.")
     ] = "fp32",
     data: DataName = None,
+    calibration_images: Annotated[
+        int,
+        typer.Option(metavar="N", help="How many training images calibrate int8."),
+    ] = 128,
+    accuracy_limit: Annotated[
+        float,
+        typer.Option(metavar="POINTS", help="The accuracy that fp16 and int8 may lose."),
+    ] = 0.5,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Fold, certify, export to ONNX, validate and time a model; write a bundle, or nothing."""
     from export import bundle
+    from export.quantization import CHOOSING, PRECISIONS
     from export.sources import source
 
+    if precision in PRECISIONS and data is None:
+        raise InputError(f"--precision {precision}: --data is missing, by which it is chosen")
     load_keras()
     given = source(file)
-    images = None
+    images = calibration = None
     if data is not None:
         images = test_split(data, data_dir, given.preprocessing, given.labels)
+    if data is not None and precision in PRECISIONS:
+        most = calibration_images + CHOOSING
+        calibration = training_images(data, data_dir, given.preprocessing, most, given.labels)
     with stages() as progress:
         folder = bundle(
-            given, out, target=target, precision=precision, data=images, progress=progress
+            given,
+            out,
+            target=target,
+            precision=precision,
+            data=images,
+            calibration=calibration,
+            calibration_images=calibration_images,
+            accuracy_limit=accuracy_limit,
+            progress=progress,
         )
     report = read_report(folder)
     finish(report, lambda console: console.print(summary(report, folder)), as_json=as_json)

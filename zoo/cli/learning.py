@@ -41,6 +41,22 @@ def test_split(
     return preprocessing(data.test.images[:]), data.test.labels
 
 
+def training_images(
+    name: str,
+    data_dir: str | None,
+    preprocessing: "Preprocessing",
+    most: int,
+    labels: Sequence[str] | None = None,
+) -> tuple["np.ndarray", "np.ndarray"]:
+    """Load some training images as a model takes them, and their labels; see `test_split`."""
+    import training
+
+    data = training.load_data(name, data_dir, preprocessing=preprocessing)
+    data.check_labels(labels)
+    some = data.train.some(most)
+    return preprocessing(some.images[:]), some.labels
+
+
 def open_classifier(file: str) -> "Classifier":
     """Open what classifies images; an ONNX file needs no Keras."""
     from export.prediction import classifier, is_onnx

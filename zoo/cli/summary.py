@@ -49,6 +49,11 @@ def _lines(report: dict[str, Any], folder: Path) -> Iterator[tuple[str, str | Te
         "float32 error, ONNX file",
         f"{number(differences['onnx'])} (accepted: {number(differences['onnx_limit'])})",
     )
+    made = report.get("quantization")
+    if made is not None:
+        yield f"{made['precision']}, of {len(made['tried'])} tried", made["chosen"]["name"]
+        where = "reported" if made["reported"] else "chosen"
+        yield "points lost", _lost(made[where], made["accuracy_limit"])
     for file in report["files"]:
         yield file["name"], size(file["bytes"])
     yield (
@@ -58,6 +63,14 @@ def _lines(report: dict[str, Any], folder: Path) -> Iterator[tuple[str, str | Te
     )
     yield "report", str(folder / "report.html")
     yield "verdict", verdict(report["ok"])
+
+
+def _lost(found: dict[str, Any], limit: float) -> str:
+    """Tell what fewer bits cost, with its interval."""
+    return (
+        f"{found['drop']:+.2f} (95 % interval {found['drop_low']:+.2f} to "
+        f"{found['drop_high']:+.2f}; accepted: {limit:g}) on {found['images']} images"
+    )
 
 
 def fold_summary(report: "Report") -> Group:
