@@ -1,6 +1,6 @@
 """The base of everything a person sets: frozen, range-checked, told in one line when wrong."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pydantic
@@ -41,7 +41,7 @@ class Settings(pydantic.BaseModel):
         except pydantic.ValidationError as error:
             raise InputError(one_line(error)) from error
 
-    def replace(self, **changes: Any) -> "Settings":
+    def replace(self, **changes: Any) -> Self:
         """Make a copy with some values changed, all of them checked again.
 
         Args:

@@ -1,0 +1,67 @@
+"""Gradients as arrays, on any Keras backend: an optimizer that keeps them and moves nothing."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+@keras.saving.register_keras_serializable(package="foldzoo")
+class Recorder(keras.optimizers.Optimizer):
+    """Keeps the gradient of each variable and leaves the variables as they are."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(learning_rate=1.0, **kwargs)
+        self.kept: list[Any] = []
+
+    def build(self, variables: list[Any]) -> None:
+        """Make room for the gradients."""
+        if not self.built:
+            super().build(variables)
+            self.kept = self.add_optimizer_variables(variables, "gradient")
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Keep one gradient."""
+        self.assign(self.kept[self._get_variable_index(variable)], gradient)
+
+
+class Gradients:
+    """Computes the gradients of a model's loss on a batch, in training mode.
+
+    Args:
+        model: A keras.Model. It is compiled anew, and the statistics of its norms change.
+        loss: What Keras' ``compile`` takes; None for cross-entropy of logits and one-hot labels.
+
+    Example:
+        >>> loss, gradients = Gradients(model)(images, labels)
+    """
+
+    def __init__(self, model: Any, loss: Callable[[Any, Any], Any] | None = None) -> None:
+        self.model, self._recorder = model, Recorder()
+        model.compile(
+            self._recorder,
+            loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
+            auto_scale_loss=False,
+        )
+        self._recorder.build(model.trainable_variables)
+
+    def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, list[np.ndarray]]:
+        """Compute the loss of a batch and its gradients.
+
+        Args:
+            inputs: What the model takes.
+            targets: What the loss takes.
+
+        Returns:
+            The loss, and float64 arrays in the order of the model's trainable variables.
+        """
+        loss = float(self.model.train_on_batch(inputs, targets))
+        return loss, [
+            np.asarray(keras.ops.convert_to_numpy(kept), np.float64) for kept in self._recorder.kept
+        ]
+
+
+def norm_of(parts: Sequence[np.ndarray]) -> float:
+    """Compute the Euclidean norm of several arrays taken as one vector."""
+    return float(np.sqrt(sum(float(np.square(part).sum()) for part in parts)))
