@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import catalogue, demonstration, deployment, learning
+from zoo.cli import catalogue, demonstration, deployment, learning, studies
 
 app = typer.Typer(
     name="zoo",
@@ -49,3 +49,4 @@ app.command(
 app.command("predict", epilog="Example: zoo predict bundle/model.onnx image.png")(
     deployment.predict
 )
+app.command("study", epilog="Example: zoo study learning-rate --out runs/rates")(studies.study)

@@ -1,0 +1,314 @@
+"""Each study in its fast form: what must be true of it, whatever its verdicts are."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+import training
+from training.studies import batch_size, convergence, covariate_shift, mechanics
+from training.studies.common import variant_norm
+from training.studies.gradients import Gradients
+from training.studies.recipe import FOLDER
+from training.studies.report import read_report
+from training.studies.study import find
+from zoo import blocks
+from zoo.errors import InputError
+from zoo.norm import Norm
+
+STUDIES = training.list_studies()
+
+
+def builder(norm, dropout):
+    """One convolution: it trains and compiles in a second."""
+    keras = blocks.keras
+    image = keras.Input((8, 8, 3), name="image")
+    x = blocks.conv_norm_act(image, 4, 3, norm=norm, stride=2, name="stem")
+    x = blocks.pooled(x)
+    if dropout:
+        x = keras.layers.Dropout(dropout)(x)
+    return keras.Model(image, keras.layers.Dense(10, name="logits")(x))
+
+
+def fold_nothing(model):
+    """Stand for export.fold, which training knows nothing of."""
+    from types import SimpleNamespace
+
+    return SimpleNamespace(model=model)
+
+
+def do(name, out=None, **options):
+    """Do a study's fast form with the small model, on digits."""
+    return training.study(
+        name,
+        form="fast",
+        out=out,
+        model=builder,
+        data=training.load_data("digits", image_size=8),
+        fold=fold_nothing,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("form", ["default", "full", "fast"])
+def test_recipes_are_accepted(name, form):
+    recipe = training.StudyRecipe.load(name, form)
+    assert recipe.name == name
+    assert form == "fast" or len(recipe.seeds) >= 5
+    if form == "full":
+        assert (recipe.training.arch, recipe.training.dataset) == ("resnet20", "cifar10")
+        assert recipe.train_images == 0
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_runs_from_its_recipe_to_its_page(name, tmp_path):
+    report = do(name, tmp_path)
+    assert report.results
+    # One seed decides nothing, whatever came out.
+    assert {judged.verdict for judged in report.judged} == {"undecided"}
+    for file in ("results.json", "results.csv", "results.html", "results.png"):
+        assert (tmp_path / file).stat().st_size > 0
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))
+    assert [row["run"] for row in rows] == list(report.results)
+    again = read_report(tmp_path / "results.json")
+    assert again.to_dict() == report.to_dict()
+    assert again.page() == report.page()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_default_rules_ask_for_measures_that_there_are(name):
+    """By made-up results of every run of the grid."""
+    recipe = training.StudyRecipe.load(name)
+    study, results = find(name), {}
+    while new := [run for run in study.runs(recipe, results) if run.id not in results]:
+        results |= {run.id: made_up(recipe) for run in new}
+    measures = study.summary(recipe, results).measures
+    for claim in recipe.claims:
+        for rule in claim.rules:
+            assert len(measures[rule.measure]) == len(recipe.seeds)
+    assert len({run.id for run in study.runs(recipe, results)}) == len(results)
+
+
+def made_up(recipe):
+    """A run's result with every number that any study keeps."""
+    errors = dict.fromkeys(mechanics._LABELS, 0.1) | {"lag_error": 0.0}
+    along = dict.fromkeys(covariate_shift._KEYS, 0.5)
+    targets = getattr(recipe.grid, "targets", ())
+    sizes = getattr(recipe.grid, "noise_sizes", ())
+    return {
+        "accuracy": 0.9,
+        "train_accuracy": 0.95,
+        "precise_accuracy": 0.9,
+        "variance_off": 0.1,
+        "mean_accuracy": 0.8,
+        "loss": 0.1,
+        "diverged": None,
+        "step_ms": 1.0,
+        "norms": 1,
+        "norms_left": 0,
+        "layers": 3,
+        "layers_folded": 2,
+        "plain_ms": 1.0,
+        "folded_ms": 1.0,
+        "difference": 0.0,
+        "steps_to": {f"{target:g}": 10 for target in targets},
+        "noise": {str(size): size**-0.5 for size in sizes},
+        "curve": [{"step": 20, **along}] if recipe.name == "covariate_shift" else [[20, 0.5]],
+        **along,
+        **errors,
+    }
+
+
+def test_a_study_is_the_same_again_and_resumes_run_by_run(tmp_path):
+    whole = do("initialisation", tmp_path / "whole")
+    done = []
+
+    def interrupt(run, count, total):
+        done.append(run)
+        if count == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        do("initialisation", tmp_path / "parts", progress=interrupt)
+    kept = sorted(path.name for path in (tmp_path / "parts" / "runs").iterdir())
+    assert len(kept) == 2
+    before = {name: (tmp_path / "parts" / "runs" / name).stat().st_mtime_ns for name in kept}
+    resumed = do("initialisation", tmp_path / "parts")
+    after = {name: (tmp_path / "parts" / "runs" / name).stat().st_mtime_ns for name in kept}
+    assert before == after
+    timeless = [
+        {
+            name: {k: v for k, v in one.items() if k != "step_ms"}
+            for name, one in some.results.items()
+        }
+        for some in (whole, resumed)
+    ]
+    # Bit for bit, although the second process of work began in the middle.
+    assert timeless[0] == timeless[1]
+
+
+def test_runs_of_another_recipe_are_not_mixed_in(tmp_path):
+    do("initialisation", tmp_path)
+    recipe = training.StudyRecipe.load("initialisation", "fast")
+    other = recipe.replace(steps=5, grid=recipe.grid.model_dump(), training=recipe.training)
+    with pytest.raises(InputError, match="recipe"):
+        training.study(
+            other, out=tmp_path, model=builder, data=training.load_data("digits", image_size=8)
+        )
+    with pytest.raises(InputError, match="model"):
+        training.study("initialisation", form="fast", out=tmp_path)
+
+
+def test_a_damaged_run_is_told(tmp_path):
+    do("initialisation", tmp_path)
+    path = next((tmp_path / "runs").iterdir())
+    path.write_text("{")
+    with pytest.raises(InputError, match=path.name):
+        do("initialisation", tmp_path)
+
+
+def test_a_diverged_run_is_a_result():
+    report = do("learning_rate")
+    diverged = [one for one in report.results.values() if one["diverged"]]
+    assert all(one["accuracy"] == 0 and one["loss"] is None for one in diverged)
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_words_do_not_change_a_recipe_and_rules_do():
+    recipe = training.StudyRecipe.load("mechanics")
+    table = recipe.to_dict()
+    table["claims"][0]["text"] = table["title"] = "other words"
+    assert training.StudyRecipe(**table).digest() == recipe.digest()
+    table["claims"][0]["rules"][0]["holds_at"] = 1e-3
+    assert training.StudyRecipe(**table).digest() != recipe.digest()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_layer_computes_what_float64_computes(seed):
+    errors = mechanics.layer_errors(Norm("batch"), seed)
+    # Float32 has 1.2e-7 for its last place; some hundred operations are between.
+    assert errors["output_error"] < 1e-5
+    assert errors["inference_error"] < 1e-5
+    assert errors["moving_mean_error"] < 1e-5
+    assert errors["moving_variance_error"] < 1e-5
+    # The unbiased variance is another number: the check could tell them apart.
+    assert errors["unbiased_apart"] > 1e-3
+    assert errors["gradient_error"] < 1e-4
+    assert errors["through_statistics"] > 0.01
+    assert errors["lag_error"] <= 1
+    assert errors["modes_apart"] > errors["output_error"]
+
+
+def test_gradients_are_those_of_the_loss():
+    model = builder(Norm("batch"), 0.0)
+    chance = np.random.default_rng(0)
+    images = chance.normal(size=(16, 8, 8, 3)).astype(np.float32)
+    labels = np.eye(10, dtype=np.float32)[chance.integers(0, 10, 16)]
+    gradients = Gradients(model)
+    loss, found = gradients(images, labels)
+    weights = [np.array(variable) for variable in model.trainable_variables]
+    again, _ = gradients(images, labels)
+    assert again == loss  # nothing has moved
+    step = 1e-2
+    sides = []
+    for sign in (1, -1):
+        for variable, value, gradient in zip(
+            model.trainable_variables, weights, found, strict=True
+        ):
+            variable.assign(value + sign * step * gradient)
+        sides.append(gradients(images, labels)[0])
+    squared = sum(float((gradient**2).sum()) for gradient in found)
+    # Central differences of a smooth loss in float32: an error of step squared and of rounding.
+    assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(squared, rel=1e-2)
+
+
+def test_distributions_that_move_are_told_from_those_that_do_not():
+    old = np.random.default_rng(0).normal(size=(2048, 3))
+    still = covariate_shift.moved([old], [old])
+    assert set(still.values()) == {0.0}
+    moved = covariate_shift.moved([old], [2 * old + 5])
+    deviation = old.std(axis=0)
+    assert moved["mean"] == pytest.approx(np.mean(np.abs(old.mean(axis=0) + 5) / deviation))
+    assert moved["variance"] == pytest.approx(np.log(4))
+    assert moved["wasserstein"] >= moved["mean"]
+
+
+def test_steps_to_an_accuracy():
+    curve = [(10, 0.2), (20, 0.4), (30, 0.3)]
+    assert convergence.steps_to(curve, 0.2) == 10
+    assert convergence.steps_to(curve, 0.3) == pytest.approx(15)
+    assert convergence.steps_to(curve, 0.5) is None
+
+
+def test_noise_of_the_statistics_falls_with_the_batch():
+    report = do("regularisation")
+    noise = next(one["noise"] for one in report.results.values() if "noise" in one)
+    assert noise["32"] < noise["2"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ("none", ("none", "before_activation")),
+        ("batch", ("batch", "before_activation")),
+        ("batch-after", ("batch", "after_activation")),
+        ("batch-pre", ("batch", "pre_activation")),
+        ("group", ("group", "before_activation")),
+    ],
+)
+def test_variants(variant, expected):
+    norm = variant_norm(variant, Norm(groups=4))
+    assert (norm.kind, norm.placement) == expected
+    assert norm.groups == 4
+
+
+@pytest.mark.parametrize("variant", ["batchnorm", "batch-behind", ""])
+def test_unknown_variants(variant):
+    with pytest.raises(InputError, match="variant"):
+        variant_norm(variant, Norm())
+
+
+def test_bad_recipes(tmp_path):
+    with pytest.raises(InputError, match="learning_rate"):
+        training.StudyRecipe.load("learning-rat")
+    with pytest.raises(InputError, match="form"):
+        training.StudyRecipe.load("mechanics", "quick")
+    text = (FOLDER / "batch_size.toml").read_text()
+    for old, new, word in (
+        ("reference = 32", "reference = 33", "reference"),
+        ('"group", "layer"', '"group", "layers"', "layers"),
+        ("seeds = [0, 1, 2, 3, 4]", "seeds = [0, 0]", "seeds"),
+        ('title = "Batch size"', 'titel = "Batch size"', "titel"),
+    ):
+        path = tmp_path / "bad.toml"
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        with pytest.raises(InputError, match=word):
+            training.StudyRecipe.load(path)
+
+
+def test_bad_data():
+    images = np.zeros((4, 8, 8, 3), np.float32)
+    with pytest.raises(InputError, match="uint8"):
+        training.study("mechanics", form="fast", data=(images, np.zeros(4), images, np.zeros(4)))
+    with pytest.raises(InputError, match="four arrays"):
+        training.study("mechanics", form="fast", data=(images, np.zeros(4)))
+
+
+def test_placement_says_that_it_needs_to_fold(tmp_path):
+    with pytest.raises(InputError, match="fold"):
+        training.study(
+            "placement",
+            form="fast",
+            model=builder,
+            data=training.load_data("digits", image_size=8),
+        )
+
+
+def test_batch_sizes_scale_the_rate():
+    recipe = training.StudyRecipe.load("batch_size")
+    assert recipe.grid.sizes[0] == 2 and recipe.grid.sizes[-1] == 512
+    assert len(batch_size.runs(recipe, {})) == 5 * 7 * 5
