@@ -17,12 +17,18 @@ from training.results import read
 from zoo.cards import CARD_FILE, Card
 from zoo.files import write_text
 
+from . import normalization
 from .onnx_nodes import NODES
 from .records import RESULTS
 from .scaling import exponent
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "folding.md", ROOT / "docs" / "training.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "docs" / "folding.md",
+    ROOT / "docs" / "normalization.md",
+    ROOT / "docs" / "training.md",
+)
 _MARKED = re.compile(
     r"(<!-- written by tests/bench/write_docs\.py: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL
 )
@@ -293,6 +299,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "loader": loader,
     "weights": weights,
     "results": results,
+    "verdicts": normalization.verdicts,
+    "studies": normalization.studies,
 }
 
 

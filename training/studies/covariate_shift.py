@@ -15,6 +15,7 @@ from training.studies.gradients import Gradients, norm_of
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
 from training.studies.trainer import Bench
+from training.studies.weights import arrays, assign
 from zoo.settings import Number, Settings, Whole
 
 _KEYS = ("mean", "variance", "wasserstein", "gradient", "loss_range", "gradient_range")
@@ -93,7 +94,7 @@ class Watcher:
         inputs = [
             layer.input for layer in self.twin.layers if isinstance(layer, keras.layers.Activation)
         ]
-        self.inputs_of_activations = keras.Model(self.twin.inputs, inputs)
+        self.inputs_of_activations = keras.Model(self.twin.input, inputs)
         self.rows: list[dict[str, float]] = []
         self._before: list[np.ndarray] | None = None
         self._weights: list[np.ndarray] = []
@@ -103,10 +104,10 @@ class Watcher:
         if step == self.steps:
             return  # no step comes after it that could change a gradient
         if step % self.grid.every == 0:
-            self._weights = [np.array(variable) for variable in model.trainable_variables]
+            self._weights = arrays(model.trainable_variables)
             self._measure(step)
         elif step % self.grid.every == 1 and self.rows and self._weights:
-            after = [np.array(variable) for variable in model.trainable_variables]
+            after = arrays(model.trainable_variables)
             self.rows[-1]["gradient"] = self._gradient_change(self._weights, after)
 
     def _measure(self, step: int) -> None:
@@ -124,8 +125,8 @@ class Watcher:
         found = self.inputs_of_activations(self.images, training=True)
         chance = np.random.default_rng(0)
         kept = []
-        for one in found if isinstance(found, list) else [found]:
-            flat = np.array(one, np.float64).reshape(-1, one.shape[-1])
+        for one in arrays(found if isinstance(found, list) else [found]):
+            flat = one.astype(np.float64).reshape(-1, one.shape[-1])
             chosen = chance.permutation(len(flat))[:_POSITIONS]
             kept.append(flat[np.sort(chosen)])
         return kept
@@ -164,8 +165,7 @@ class Watcher:
         }
 
     def _load(self, weights: list[np.ndarray]) -> None:
-        for variable, value in zip(self.twin.trainable_variables, weights, strict=True):
-            variable.assign(value)
+        assign(self.twin.trainable_variables, weights)
 
 
 def moved(before: list[np.ndarray], after: list[np.ndarray]) -> dict[str, float]:

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from training.studies.weights import arrays
+
 
 @keras.saving.register_keras_serializable(package="foldzoo")
 class Recorder(keras.optimizers.Optimizer):
@@ -57,9 +59,7 @@ class Gradients:
             The loss, and float64 arrays in the order of the model's trainable variables.
         """
         loss = float(self.model.train_on_batch(inputs, targets))
-        return loss, [
-            np.asarray(keras.ops.convert_to_numpy(kept), np.float64) for kept in self._recorder.kept
-        ]
+        return loss, [kept.astype(np.float64) for kept in arrays(self._recorder.kept)]
 
 
 def norm_of(parts: Sequence[np.ndarray]) -> float:

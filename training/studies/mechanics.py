@@ -13,6 +13,7 @@ from training.studies.gradients import Gradients, norm_of
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
 from training.studies.trainer import Bench
+from training.studies.weights import arrays
 from zoo.norm import Norm
 from zoo.settings import Number, Settings, Whole
 
@@ -77,11 +78,11 @@ def _precise(bench: Bench, recipe: Any, model: Any) -> dict[str, float]:
     twin = bench.subject.build(recipe)
     twin.compile()
     twin.set_weights(model.get_weights())
-    moving = [np.array(norm.moving_variance) for norm in batch_norms(twin)]
+    moving = arrays([norm.moving_variance for norm in batch_norms(twin)])
     count = min(bench.recipe.grid.statistics_images, len(bench.data.train))
     images = bench.data.preprocessing(bench.data.train.images[:count])
     Statistics(twin, batch_norms(twin)).renew(np.array_split(images, max(1, count // 128)))
-    exact = [np.array(norm.moving_variance) for norm in batch_norms(twin)]
+    exact = arrays([norm.moving_variance for norm in batch_norms(twin)])
     off = np.concatenate([np.abs(np.log(a / b)) for a, b in zip(moving, exact, strict=True)])
     return {
         "precise_accuracy": bench.measure(twin).accuracy,
@@ -110,12 +111,12 @@ def layer_errors(norm: Norm, seed: int) -> dict[str, float]:
     layer.build((None, *_SHAPE[1:]))
     layer.gamma.assign(gamma)
     layer.beta.assign(beta)
-    outputs = [np.array(layer(batch, training=True), np.float64) for batch in batches]
+    outputs = _exact(*(layer(batch, training=True) for batch in batches))
     expected = reference(batches[-1], gamma, beta, norm.epsilon)
     mean, biased, unbiased = moving_statistics(batches, norm.momentum)
-    stored_mean = np.array(layer.moving_mean, np.float64)
-    stored_variance = np.array(layer.moving_variance, np.float64)
-    inference = np.array(layer(batches[-1], training=False), np.float64)
+    stored_mean, stored_variance, inference = _exact(
+        layer.moving_mean, layer.moving_variance, layer(batches[-1], training=False)
+    )
     affine = gamma * (batches[-1] - mean) / np.sqrt(biased + norm.epsilon) + beta
     found, numerical, constant = _gradients(layer, batches[0], chance, norm.epsilon)
     return {
@@ -180,7 +181,7 @@ def _gradients(
     _, found = gradients(x, weights.astype(np.float32))
     order = [held.shift, layer.gamma, layer.beta]
     at = [next(i for i, v in enumerate(model.trainable_variables) if v is one) for one in order]
-    points = [np.asarray(x, np.float64), *(np.array(v, np.float64) for v in order[1:])]
+    points = [np.asarray(x, np.float64), *_exact(*order[1:])]
 
     def loss(values: list[np.ndarray]) -> float:
         return float((weights * reference(values[0], values[1], values[2], epsilon)).sum())
@@ -210,9 +211,14 @@ def _lag(norm: Norm) -> int:
     for count in range(1, 10_000):
         layer(batch, training=True)
         # Float32 may end a last bit short of what is left of the jump.
-        if 1 - float(np.array(layer.moving_mean)[0]) <= _LAG_LEFT * (1 + 1e-5):
+        if 1 - _exact(layer.moving_mean)[0].item() <= _LAG_LEFT * (1 + 1e-5):
             return count
     return 10_000
+
+
+def _exact(*variables: Any) -> list[np.ndarray]:
+    """Copy variables or tensors to float64."""
+    return [value.astype(np.float64) for value in arrays(variables)]
 
 
 def _apart(some: np.ndarray, others: np.ndarray) -> float:

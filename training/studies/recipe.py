@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 
@@ -66,6 +66,12 @@ class StudyRecipe(Settings):
     def _training(cls, value: Any) -> Any:
         # The length of a study's runs is counted in steps.
         return Recipe(**{"epochs": 1, **value}) if isinstance(value, Mapping) else value
+
+    def replace(self, **changes: Any) -> Self:
+        """Make a copy with some values changed; see `zoo.settings.Settings`."""
+        # The grid's class is the study's own, which pydantic does not know.
+        kept = {"training": self.training, "grid": self.grid, "claims": self.claims}
+        return type(self)(**{**self.model_dump(exclude=set(kept)), **kept, **changes})
 
     @pydantic.model_validator(mode="after")
     def _own_grid(self) -> "StudyRecipe":

@@ -21,6 +21,7 @@ from training.evaluation import Metrics, evaluate
 from training.recipe import Recipe
 from training.studies.recipe import StudyRecipe
 from training.studies.subject import Subject
+from training.studies.weights import arrays, assign
 
 _OWN = ("learning_rate", "seed", "batch_size", "epochs", "schedule", "name", "notes")
 
@@ -93,10 +94,10 @@ class Bench:
             self._key = key
         if run.seed not in self._weights:
             keras.utils.set_random_seed(run.seed)
-            self._weights[run.seed] = _values(self.subject.build(run).variables)
+            self._weights[run.seed] = arrays(self.subject.build(run).variables)
         # The model's own variables hold the states of its random layers too.
-        _assign(self._model.variables[: len(self._weights[run.seed])], self._weights[run.seed])
-        _assign(self._inner().variables, self._optimizer)
+        assign(self._model.variables[: len(self._weights[run.seed])], self._weights[run.seed])
+        assign(self._inner().variables, self._optimizer)
         return self._model
 
     def train(
@@ -206,7 +207,7 @@ class Bench:
             jit_compile=precision.jit_compile(chosen),
         )
         self._model.optimizer.build(self._model.trainable_variables)
-        self._optimizer = _values(self._inner().variables)
+        self._optimizer = arrays(self._inner().variables)
 
     def _inner(self) -> Any:
         """Return the optimizer that holds the learning rate."""
@@ -223,14 +224,3 @@ class Bench:
             else unit(np.arange(steps))
         )
         return (run.learning_rate * np.asarray(shape, np.float64)).astype(np.float32)
-
-
-def _values(variables: list[Any]) -> list[np.ndarray]:
-    """Copy what variables hold."""
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-
-
-def _assign(variables: list[Any], values: list[np.ndarray]) -> None:
-    """Give variables what others held."""
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

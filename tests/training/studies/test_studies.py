@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from training.studies.gradients import Gradients
 from training.studies.recipe import FOLDER
 from training.studies.report import read_report
 from training.studies.study import find
+from training.studies.weights import arrays
 from zoo import blocks
 from zoo.errors import InputError
 from zoo.norm import Norm
@@ -153,7 +155,7 @@ def test_a_study_is_the_same_again_and_resumes_run_by_run(tmp_path):
 def test_runs_of_another_recipe_are_not_mixed_in(tmp_path):
     do("initialisation", tmp_path)
     recipe = training.StudyRecipe.load("initialisation", "fast")
-    other = recipe.replace(steps=5, grid=recipe.grid.model_dump(), training=recipe.training)
+    other = recipe.replace(steps=5)
     with pytest.raises(InputError, match="recipe"):
         training.study(
             other, out=tmp_path, model=builder, data=training.load_data("digits", image_size=8)
@@ -209,7 +211,7 @@ def test_gradients_are_those_of_the_loss():
     labels = np.eye(10, dtype=np.float32)[chance.integers(0, 10, 16)]
     gradients = Gradients(model)
     loss, found = gradients(images, labels)
-    weights = [np.array(variable) for variable in model.trainable_variables]
+    weights = arrays(model.trainable_variables)
     again, _ = gradients(images, labels)
     assert again == loss  # nothing has moved
     step = 1e-2
@@ -311,4 +313,27 @@ def test_placement_says_that_it_needs_to_fold(tmp_path):
 def test_batch_sizes_scale_the_rate():
     recipe = training.StudyRecipe.load("batch_size")
     assert recipe.grid.sizes[0] == 2 and recipe.grid.sizes[-1] == 512
-    assert len(batch_size.runs(recipe, {})) == 5 * 7 * 5
+    assert len(batch_size.runs(recipe, {})) == 5 * 6 * 5
+
+
+@pytest.mark.slow
+def test_the_example_of_the_document_runs():
+    import re
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    root = Path(__file__).parents[3]
+    text = (root / "docs" / "normalization.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    claims = training.StudyRecipe.load("learning_rate").claims
+    assert done.stdout.count(" | ") == len(claims)
