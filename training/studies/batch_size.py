@@ -1,14 +1,17 @@
 """Batch size: the accuracy of each normalization from two images in a batch to hundreds."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
 from training.studies.common import Variants, point, told_share, training_of, values
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
-from training.studies.trainer import Bench
 from zoo.settings import Number, Settings, Whole
+
+if TYPE_CHECKING:
+    from training.studies.trainer import Bench
+
 
 Size = Annotated[Whole, pydantic.Field(ge=2)]
 
@@ -57,7 +60,7 @@ def _run(variant: str, size: int, seed: int) -> Run:
     return Run.of(variant=variant, size=size, seed=seed)
 
 
-def perform(run: Run, bench: Bench) -> dict[str, Any]:
+def perform(run: Run, bench: "Bench") -> dict[str, Any]:
     """Train once."""
     grid, chosen, base = bench.recipe.grid, run.settings, bench.recipe.training
     size = chosen["size"]

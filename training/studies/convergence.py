@@ -1,7 +1,7 @@
 """Convergence: steps and seconds to fixed accuracies, each kind at its own best learning rate."""
 
 import itertools
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
@@ -17,8 +17,11 @@ from training.studies.common import (
 )
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
-from training.studies.trainer import Bench, Trained
 from zoo.settings import Number, Settings, Whole
+
+if TYPE_CHECKING:
+    from training.studies.trainer import Bench, Trained
+
 
 Share = Annotated[Number, pydantic.Field(gt=0, lt=1)]
 
@@ -66,7 +69,7 @@ def _run(variant: str, rate: float, seed: int) -> Run:
     return Run.of(stage="measure", variant=variant, rate=rate, seed=seed)
 
 
-def perform(run: Run, bench: Bench) -> dict[str, Any]:
+def perform(run: Run, bench: "Bench") -> dict[str, Any]:
     """Train once, measured again and again."""
     grid, chosen = bench.recipe.grid, run.settings
     recipe = training_of(
@@ -86,7 +89,7 @@ def perform(run: Run, bench: Bench) -> dict[str, Any]:
     }
 
 
-def _kept(done: Trained, curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
+def _kept(done: "Trained", curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """Round the curve that is kept for the plot."""
     return [] if done.diverged else [(step, round(value, 4)) for step, value in curve]
 

@@ -5,18 +5,20 @@ distribution of a layer's inputs moves; Santurkar et al. 2018 also measure how f
 layer changes when the layers before it have moved. Both are here, and the loss along the step.
 """
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pydantic
 
 from training.studies.common import Variants, point, told_number, told_share, training_of
-from training.studies.gradients import Gradients, norm_of
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
-from training.studies.trainer import Bench
-from training.studies.weights import arrays, assign
+from training.studies.weights import arrays, assign, norm_of
 from zoo.settings import Number, Settings, Whole
+
+if TYPE_CHECKING:
+    from training.studies.trainer import Bench
+
 
 _KEYS = ("mean", "variance", "wasserstein", "gradient", "loss_range", "gradient_range")
 _LABELS = {
@@ -57,7 +59,7 @@ def _run(variant: str, seed: int) -> Run:
     return Run.of(variant=variant, seed=seed)
 
 
-def perform(run: Run, bench: Bench) -> dict[str, Any]:
+def perform(run: Run, bench: "Bench") -> dict[str, Any]:
     """Train once, watched."""
     recipe = training_of(bench.recipe.training, run.settings["variant"], seed=run.settings["seed"])
     watcher = Watcher(bench, recipe)
@@ -80,8 +82,10 @@ class Watcher:
         recipe: By what.
     """
 
-    def __init__(self, bench: Bench, recipe: Any) -> None:
+    def __init__(self, bench: "Bench", recipe: Any) -> None:
         import keras
+
+        from training.studies.gradients import Gradients
 
         grid = bench.recipe.grid
         self.grid, self.rate, self.steps = grid, recipe.learning_rate, bench.recipe.steps

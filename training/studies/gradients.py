@@ -1,6 +1,6 @@
 """Gradients as arrays, on any Keras backend: an optimizer that keeps them and moves nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -62,6 +62,14 @@ class Gradients:
         return loss, [kept.astype(np.float64) for kept in arrays(self._recorder.kept)]
 
 
-def norm_of(parts: Sequence[np.ndarray]) -> float:
-    """Compute the Euclidean norm of several arrays taken as one vector."""
-    return float(np.sqrt(sum(float(np.square(part).sum()) for part in parts)))
+@keras.saving.register_keras_serializable(package="foldzoo")
+class Shift(keras.layers.Layer):
+    """Adds a variable that is zero, whose gradient is that of the inputs."""
+
+    def __init__(self, shape: tuple[int, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shift = self.add_weight(shape=shape, initializer="zeros", name="shift")
+
+    def call(self, inputs: Any) -> Any:
+        """Add it."""
+        return inputs + self.shift

@@ -1,7 +1,7 @@
 """Initialisation: how far the outcome spreads when the first weights are scaled."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
@@ -16,8 +16,10 @@ from training.studies.common import (
 )
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
-from training.studies.trainer import Bench
 from zoo.settings import Number, Settings
+
+if TYPE_CHECKING:
+    from training.studies.trainer import Bench
 
 
 class Grid(Settings):
@@ -48,7 +50,7 @@ def _run(variant: str, scale: float, seed: int) -> Run:
     return Run.of(variant=variant, scale=scale, seed=seed)
 
 
-def perform(run: Run, bench: Bench) -> dict[str, Any]:
+def perform(run: Run, bench: "Bench") -> dict[str, Any]:
     """Train once, from scaled kernels."""
     chosen, base = run.settings, bench.recipe.training
     recipe = training_of(

@@ -1,7 +1,7 @@
 """Learning rates: the largest that converges, the best accuracy, the width of the usable range."""
 
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
@@ -16,8 +16,10 @@ from training.studies.common import (
 )
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
-from training.studies.trainer import Bench
 from zoo.settings import Number, Settings
+
+if TYPE_CHECKING:
+    from training.studies.trainer import Bench
 
 
 class Grid(Settings):
@@ -44,7 +46,7 @@ def runs(recipe: StudyRecipe, results: Results) -> list[Run]:
     ]
 
 
-def perform(run: Run, bench: Bench) -> dict[str, Any]:
+def perform(run: Run, bench: "Bench") -> dict[str, Any]:
     """Train once."""
     chosen = run.settings
     recipe = training_of(

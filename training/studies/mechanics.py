@@ -1,21 +1,21 @@
 """Mechanics: what the layer computes, against numpy in float64, and how its modes differ."""
 
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import keras
 import numpy as np
 import pydantic
 
-from training.averaging import Statistics, batch_norms
 from training.studies.common import point, told_number, told_share, training_of
-from training.studies.gradients import Gradients, norm_of
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
-from training.studies.trainer import Bench
-from training.studies.weights import arrays
+from training.studies.weights import arrays, norm_of
 from zoo.norm import Norm
 from zoo.settings import Number, Settings, Whole
+
+if TYPE_CHECKING:
+    from training.studies.trainer import Bench
+
 
 Momenta = Annotated[
     tuple[Annotated[Number, pydantic.Field(gt=0, lt=1)], ...], pydantic.Field(min_length=1)
@@ -55,7 +55,7 @@ def _training_run(momentum: float, seed: int) -> Run:
     return Run.of(what="training", momentum=momentum, seed=seed)
 
 
-def perform(run: Run, bench: Bench) -> dict[str, Any]:
+def perform(run: Run, bench: "Bench") -> dict[str, Any]:
     """Hold the layer against the reference, or train a network and measure it in three ways."""
     chosen = run.settings
     if chosen["what"] == "layer":
@@ -73,8 +73,10 @@ def perform(run: Run, bench: Bench) -> dict[str, Any]:
     return {**done.to_dict(), **kept}
 
 
-def _precise(bench: Bench, recipe: Any, model: Any) -> dict[str, float]:
+def _precise(bench: "Bench", recipe: Any, model: Any) -> dict[str, float]:
     """Measure a second model with the same weights and statistics taken anew."""
+    from training.averaging import Statistics, batch_norms
+
     twin = bench.subject.build(recipe)
     twin.compile()
     twin.set_weights(model.get_weights())
@@ -173,9 +175,13 @@ def _gradients(
         Those of Keras, the numerical ones, and for the inputs the gradient that it would be if
         the statistics of the batch were constants.
     """
+    import keras
+
+    from training.studies.gradients import Gradients, Shift
+
     weights = chance.normal(size=x.shape)
-    inputs = keras.Input(x.shape[1:])
-    held = _Shift(x.shape)
+    inputs = keras.Input(batch_shape=x.shape)
+    held = Shift(x.shape)
     model = keras.Model(inputs, layer(held(inputs)))
     gradients = Gradients(model, lambda wanted, outputs: keras.ops.sum(wanted * outputs))
     _, found = gradients(x, weights.astype(np.float32))
@@ -224,18 +230,6 @@ def _exact(*variables: Any) -> list[np.ndarray]:
 def _apart(some: np.ndarray, others: np.ndarray) -> float:
     """Return the largest difference, of the largest value of the others."""
     return float(np.abs(some - others).max() / np.abs(others).max())
-
-
-@keras.saving.register_keras_serializable(package="foldzoo")
-class _Shift(keras.layers.Layer):
-    """Adds a variable that is zero, whose gradient is that of the inputs."""
-
-    def __init__(self, shape: tuple[int, ...], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.shift = self.add_weight(shape=shape, initializer="zeros", name="shift")
-
-    def call(self, inputs: Any) -> Any:
-        return inputs + self.shift
 
 
 def summary(recipe: StudyRecipe, results: Results) -> Summary:

@@ -3,12 +3,11 @@
 import itertools
 import statistics
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pydantic
 
-from training.averaging import batch_norms
 from training.studies.common import (
     Rates,
     Variants,
@@ -21,9 +20,11 @@ from training.studies.common import (
 )
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
-from training.studies.trainer import Bench
 from zoo.errors import InputError
 from zoo.settings import Settings, Whole
+
+if TYPE_CHECKING:
+    from training.studies.trainer import Bench
 
 
 class Grid(Settings):
@@ -60,7 +61,7 @@ def _run(variant: str, rate: float, seed: int) -> Run:
     return Run.of(stage="measure", variant=variant, rate=rate, seed=seed)
 
 
-def perform(run: Run, bench: Bench) -> dict[str, Any]:
+def perform(run: Run, bench: "Bench") -> dict[str, Any]:
     """Train once; then fold what was trained, and time both."""
     chosen = run.settings
     recipe = training_of(
@@ -82,8 +83,10 @@ def perform(run: Run, bench: Bench) -> dict[str, Any]:
     return {**done.to_dict(), **kept}
 
 
-def _folded(model: Any, folded: Any, bench: Bench) -> dict[str, Any]:
+def _folded(model: Any, folded: Any, bench: "Bench") -> dict[str, Any]:
     """Count norms and time inference, both models in turn."""
+    from training.averaging import batch_norms
+
     split = bench.data.test.take(np.arange(min(bench.recipe.grid.batch, len(bench.data.test))))
     images = bench.data.preprocessing(split.images[:])
     times: dict[str, list[float]] = {"plain": [], "folded": []}

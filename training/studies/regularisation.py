@@ -1,12 +1,11 @@
 """Regularisation: the gap between training and test images, dropout, and the batches' noise."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pydantic
 
-from training.averaging import Moments, batch_norms
 from training.studies.common import (
     Variants,
     point,
@@ -18,8 +17,11 @@ from training.studies.common import (
 )
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
-from training.studies.trainer import Bench
 from zoo.settings import Number, Settings, Whole
+
+if TYPE_CHECKING:
+    from training.studies.trainer import Bench
+
 
 Share = Annotated[Number, pydantic.Field(ge=0, lt=1)]
 
@@ -56,7 +58,7 @@ def _run(variant: str, dropout: float, seed: int) -> Run:
     return Run.of(variant=variant, dropout=dropout, seed=seed)
 
 
-def perform(run: Run, bench: Bench) -> dict[str, Any]:
+def perform(run: Run, bench: "Bench") -> dict[str, Any]:
     """Train once; measure both splits, and the noise where there is a BatchNorm and no dropout."""
     grid, chosen, base = bench.recipe.grid, run.settings, bench.recipe.training
     recipe = training_of(
@@ -66,6 +68,8 @@ def perform(run: Run, bench: Bench) -> dict[str, Any]:
         learning_rate=rate_of(grid.rates, chosen["variant"], base.learning_rate),
         seed=chosen["seed"],
     )
+    from training.averaging import batch_norms
+
     kept: dict[str, Any] = {}
 
     def at_the_end(step: int, model: Any) -> None:
@@ -81,7 +85,7 @@ def perform(run: Run, bench: Bench) -> dict[str, Any]:
     return {"train_accuracy": 0.0, **done.to_dict(), **kept}
 
 
-def _batches(bench: Bench, seed: int, size: int) -> list[np.ndarray]:
+def _batches(bench: "Bench", seed: int, size: int) -> list[np.ndarray]:
     """Draw batches of training images."""
     chance = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(size,)))
     images = bench.data.train.images
@@ -102,6 +106,8 @@ def noise(model: Any, batches: list[np.ndarray]) -> float:
         The standard deviation of the batches' means in units of the standard deviation of what a
         norm receives: the median over the channels of all norms.
     """
+    from training.averaging import Moments, batch_norms
+
     moments = Moments(model, batch_norms(model))
     moments.compile()
     found = np.stack([np.asarray(moments.predict_on_batch(batch), np.float64) for batch in batches])

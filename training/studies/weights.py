@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
+import lazy_loader
 import numpy as np
+
+keras = lazy_loader.load("keras")
 
 
 def arrays(variables: Sequence[Any]) -> list[np.ndarray]:
@@ -16,3 +18,8 @@ def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
     """Give each variable a value."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def norm_of(parts: Sequence[np.ndarray]) -> float:
+    """Compute the Euclidean norm of several arrays taken as one vector."""
+    return float(np.sqrt(sum(float(np.square(part).sum()) for part in parts)))

@@ -4,6 +4,10 @@ import csv
 import io
 import json
 import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +24,18 @@ from zoo import blocks
 from zoo.errors import InputError
 from zoo.norm import Norm
 
+ROOT = Path(__file__).parents[3]
 STUDIES = training.list_studies()
+
+
+def python(code):
+    """Run code in a new process; return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def builder(norm, dropout):
@@ -316,24 +331,35 @@ def test_batch_sizes_scale_the_rate():
     assert len(batch_size.runs(recipe, {})) == 5 * 6 * 5
 
 
+def test_reading_a_recipe_needs_no_keras():
+    code = (
+        "import sys, training; print(len(training.StudyRecipe.load('placement').claims));"
+        "print('keras.src' in sys.modules)"
+    )
+    assert python(code).split()[1] == "False"
+
+
 @pytest.mark.slow
 def test_the_example_of_the_document_runs():
-    import re
-    import subprocess
-    import sys
-    from pathlib import Path
-
-    root = Path(__file__).parents[3]
-    text = (root / "docs" / "normalization.md").read_text()
+    text = (ROOT / "docs" / "normalization.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    done = subprocess.run(
-        [sys.executable, "-c", example],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    claims = training.StudyRecipe.load("learning_rate").claims
-    assert done.stdout.count(" | ") == len(claims)
+    told = python(example)
+    assert told.count(" | ") == len(training.StudyRecipe.load("learning_rate").claims)
+
+
+# All that a study needs of a backend: training, gradients, statistics.
+ON_JAX = """
+import os
+os.environ["KERAS_BACKEND"] = "jax"
+import training
+for name in ("mechanics", "covariate_shift"):
+    report = training.study(name, form="fast")
+    print(name, report.made["backend"], all(one["accuracy"] for one in report.results.values()
+          if "accuracy" in one))
+"""
+
+
+@pytest.mark.slow
+def test_studies_run_on_jax():
+    pytest.importorskip("jax", reason="needs JAX: pip install -c constraints.txt jax")
+    assert python(ON_JAX).splitlines() == ["mechanics jax True", "covariate_shift jax True"]
