@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,10 +70,7 @@ def subject(
     )
     if model is None:
         return Subject(loaded, lambda run: _zoo_model(run, loaded), identity)
-    # Two models with the same layers are the same, whatever function made them.
-    made = model(Norm("batch"), 0.0)
-    config = json.dumps([layer.get_config() for layer in made.layers], default=str, sort_keys=True)
-    identity["model"] = hashlib.sha256(config.encode()).hexdigest()
+    identity["model"] = _architecture(model(Norm("batch"), 0.0))
     return Subject(loaded, lambda run: model(run.norm, run.dropout), identity)
 
 
@@ -125,6 +122,23 @@ def _digest(data: Data) -> str:
         found.update(np.ascontiguousarray(split.images[:]).tobytes())
         found.update(split.labels.tobytes())
     return found.hexdigest()
+
+
+def _architecture(model: Any) -> str:
+    """Hash a model's layers: two with the same ones are the same, whatever function made them."""
+    layers = [
+        [type(layer).__name__, _nameless(layer.get_config()), [w.shape for w in layer.weights]]
+        for layer in model.layers
+    ]
+    text = json.dumps(layers, default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _nameless(config: Any) -> Any:
+    """Leave names out: Keras numbers the layers of a process."""
+    if isinstance(config, Mapping):
+        return {key: _nameless(value) for key, value in config.items() if key != "name"}
+    return [_nameless(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def _first(split: Split, count: int, key: str) -> Split:

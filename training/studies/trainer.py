@@ -32,7 +32,8 @@ class Trained:
 
     Args:
         losses: The loss of each step's batch, before the step.
-        diverged: The step, counted from 1, whose loss was no number; None where none was.
+        diverged: The step, counted from 1, whose loss was no number, or whose gradients were none
+            in float16 at any scale; None where there was no such step.
         step_seconds: The median time of a step, without those that trace and compile.
         measured: What was measured on the test images, by the step after which it was.
     """
@@ -97,7 +98,7 @@ class Bench:
             self._weights[run.seed] = arrays(self.subject.build(run).variables)
         # The model's own variables hold the states of its random layers too.
         assign(self._model.variables[: len(self._weights[run.seed])], self._weights[run.seed])
-        assign(self._inner().variables, self._optimizer)
+        assign(self._model.optimizer.variables, self._optimizer)
         return self._model
 
     def train(
@@ -131,12 +132,12 @@ class Bench:
         for step, (images, labels) in enumerate(self.batches(run, steps), start=1):
             if watch is not None:
                 watch(step - 1, model)
-            self._inner().learning_rate.assign(rates[step - 1])
+            self._inner().learning_rate = rates[step - 1]
             start = time.perf_counter()
             loss = float(model.train_on_batch(images, labels))
             times.append(time.perf_counter() - start)
             done.losses.append(loss)
-            if not math.isfinite(loss):
+            if not math.isfinite(loss) or self._overflows():
                 done.diverged = step
                 break
             if step in measure_at or step == steps:
@@ -207,11 +208,16 @@ class Bench:
             jit_compile=precision.jit_compile(chosen),
         )
         self._model.optimizer.build(self._model.trainable_variables)
-        self._optimizer = arrays(self._inner().variables)
+        self._optimizer = arrays(self._model.optimizer.variables)
 
     def _inner(self) -> Any:
         """Return the optimizer that holds the learning rate."""
         return getattr(self._model.optimizer, "inner_optimizer", self._model.optimizer)
+
+    def _overflows(self) -> bool:
+        """Say whether float16 has no scale left at which the gradients can be held."""
+        scale = getattr(self._model.optimizer, "dynamic_scale", None)
+        return scale is not None and float(scale) < 1
 
     def _rates(self, run: Recipe, steps: int) -> np.ndarray:
         """Compute the learning rate of each step: every schedule is a factor on the highest."""

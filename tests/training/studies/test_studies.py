@@ -19,6 +19,8 @@ from training.studies.gradients import Gradients
 from training.studies.recipe import FOLDER
 from training.studies.report import read_report
 from training.studies.study import find
+from training.studies.subject import subject
+from training.studies.trainer import Bench
 from training.studies.weights import arrays
 from zoo import blocks
 from zoo.errors import InputError
@@ -201,6 +203,37 @@ def test_words_do_not_change_a_recipe_and_rules_do():
     assert training.StudyRecipe(**table).digest() == recipe.digest()
     table["claims"][0]["rules"][0]["holds_at"] = 1e-3
     assert training.StudyRecipe(**table).digest() != recipe.digest()
+
+
+def test_a_bench_trains_as_the_training_does(recipe, silent, tmp_path):
+    recipe = recipe.replace(holdout=0.0)
+    result = training.train(recipe, progress=silent)
+    steps = int(result.history[-1]["epoch"]) * (1438 // recipe.batch_size)
+    study = training.StudyRecipe.load("initialisation", "fast")
+    study = study.replace(training=recipe.replace(epochs=1), steps=steps)
+    bench = Bench(study, subject(study), {})
+    # What ran before with other numbers leaves no trace.
+    bench.train(recipe.replace(seed=3, learning_rate=0.7), steps=2)
+    done = bench.train(recipe)
+    (measured,) = done.measured.values()
+    # The same steps, but for the order in which TensorFlow's threads add.
+    assert measured.loss == pytest.approx(result.card.metrics["test_loss"], rel=1e-3)
+
+
+def test_a_model_is_known_by_its_layers_and_not_by_their_names():
+    recipe = training.StudyRecipe.load("initialisation", "fast")
+    data = training.load_data("digits", image_size=8)
+
+    def wider(norm, dropout):
+        keras = blocks.keras
+        image = keras.Input((8, 8, 3))
+        return keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(image)))
+
+    one, again, other = (
+        subject(recipe, data=data, model=model).identity for model in (builder, builder, wider)
+    )
+    assert one == again
+    assert one["data"] == other["data"] and one["model"] != other["model"]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
