@@ -15,5 +15,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "progress": ["Progress"],
         "recipe": ["Augmentation", "Recipe", "list_recipes"],
         "runs": ["Result", "finished", "train"],
+        "studies.recipe": ["StudyRecipe", "list_studies"],
+        "studies.report": ["Report", "read_report"],
+        "studies.runner": ["study"],
     },
 )

@@ -204,7 +204,7 @@ class Statistics:
         self, model: Any, norms: Sequence[Any], *, jit_compile: bool | str = "auto"
     ) -> None:
         self._norms = norms
-        self._moments = _Moments(model, norms)
+        self._moments = Moments(model, norms)
         self._moments.compile(jit_compile=jit_compile)
 
     def renew(self, batches: Iterable[np.ndarray]) -> None:
@@ -273,7 +273,7 @@ def chosen_parts(images: int, wanted: int, batch_size: int, seed: int) -> list[n
     return np.array_split(chosen, math.ceil(len(chosen) / batch_size))
 
 
-class _Moments(keras.Model):
+class Moments(keras.Model):
     """Computes the mean and variance of what each norm receives of a batch.
 
     Its output is float32, (2, channels of all norms): means and variances.
@@ -285,6 +285,7 @@ class _Moments(keras.Model):
         self.norms = list(norms)
 
     def call(self, images: Any) -> Any:
+        """Measure a batch of the model's inputs."""
         found: dict[int, tuple[Any, Any]] = {}
         with _measuring(self.norms, found):
             self.measured(images, training=False)

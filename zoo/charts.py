@@ -8,6 +8,7 @@ from typing import Any
 # The box is about as wide as a phone, so that its text is drawn at its own size there.
 WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 30
+_MOST_TICKS = 8  # of so few different values on a logarithmic axis each one is told
 # What stands before loss and accuracy in a column of a history, and which line that is.
 SERIES = {"": "train", "val_": "held out", "test_": "test"}
 
@@ -62,6 +63,8 @@ def chart(
     *,
     x_label: str,
     percent: bool = False,
+    log_x: bool = False,
+    log_y: bool = False,
 ) -> Chart:
     """Lay out a line chart.
 
@@ -70,6 +73,9 @@ def chart(
         series: The points of each line, (x, y), by the line's name; none is empty.
         x_label: What the horizontal axis counts.
         percent: Whether the values are fractions to be told in percent.
+        log_x: Whether equal factors on the horizontal axis are equally far apart; all x are
+            above 0 then.
+        log_y: The same of the vertical axis.
 
     Returns:
         The chart.
@@ -79,15 +85,18 @@ def chart(
     """
     x_values = [x for points in series.values() for x, _ in points]
     y_values = [y for points in series.values() for _, y in points]
-    across = ticks(min(x_values), max(x_values), whole=True)
-    up = ticks(min(y_values), max(y_values))
     x_range = (min(x_values), max(x_values))
+    if log_x:
+        across = sorted(set(x_values)) if len(set(x_values)) <= _MOST_TICKS else powers(*x_range)
+    else:
+        across = ticks(*x_range, whole=True)
+    up = powers(min(y_values), max(y_values)) if log_y else ticks(min(y_values), max(y_values))
     y_range = (up[0], up[-1])
 
     def place(x: float, y: float) -> tuple[float, float]:
         return (
-            _between(x, x_range, LEFT, WIDTH - RIGHT),
-            _between(y, y_range, HEIGHT - BOTTOM, TOP),
+            _between(x, x_range, LEFT, WIDTH - RIGHT, log=log_x),
+            _between(y, y_range, HEIGHT - BOTTOM, TOP, log=log_y),
         )
 
     step = up[1] - up[0]
@@ -99,7 +108,10 @@ def chart(
         x_ticks=tuple(
             Tick(place(x, y_range[0])[0], f"{x:g}") for x in across if x_range[0] <= x <= x_range[1]
         ),
-        y_ticks=tuple(Tick(place(x_range[0], y)[1], _tick_label(y, step, percent)) for y in up),
+        y_ticks=tuple(
+            Tick(place(x_range[0], y)[1], f"{y:.0e}" if log_y else _tick_label(y, step, percent))
+            for y in up
+        ),
         summary=f"{title}: " + "; ".join(f"{line.name} ends at {line.last}" for line in lines),
     )
 
@@ -170,9 +182,29 @@ def ticks(low: float, high: float, *, whole: bool = False, most: int = 5) -> lis
     return [step * number for number in range(first, max(last, first + 1) + 1)]
 
 
-def _between(value: float, source: tuple[float, float], start: float, end: float) -> float:
-    """Map a value linearly from a range of values to a range of the box; halfway if all agree."""
+def powers(low: float, high: float, *, most: int = 6) -> list[float]:
+    """Choose powers of ten that span a range.
+
+    Args:
+        low: The smallest value, above 0.
+        high: The largest value.
+        most: About how many steps there shall be.
+
+    Returns:
+        At least two powers, the first not above ``low``, the last not below ``high``.
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    step = max(1, math.ceil((last - first) / most))
+    return [10.0**power for power in range(first, max(last, first + 1) + step, step)]
+
+
+def _between(
+    value: float, source: tuple[float, float], start: float, end: float, *, log: bool = False
+) -> float:
+    """Map a value from a range of values to a range of the box; halfway if all agree."""
     low, high = source
+    if log:
+        value, low, high = math.log(value), math.log(low), math.log(high)
     share = (value - low) / (high - low) if high > low else 0.5
     return round(start + share * (end - start), 1)
 

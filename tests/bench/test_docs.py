@@ -4,6 +4,7 @@ import keras
 import pytest
 
 from export.folding import Entry
+from training.studies.recipe import StudyRecipe, list_studies
 
 from . import (
     applications,
@@ -11,6 +12,7 @@ from . import (
     imports,
     latency,
     loader,
+    normalization,
     onnx_nodes,
     precision,
     quantization,
@@ -113,3 +115,15 @@ def test_one_application_folds_as_the_results_say():
     assert applications.counts(applications.application("MobileNetV3Small")) == {
         key: row[key] for key in ("batchnorms", "actions", "kept", "left")
     }
+
+
+@pytest.mark.parametrize("name", list_studies())
+def test_stored_studies_are_those_of_their_recipes(name):
+    """A rule or a grid that is changed after the results makes them results of another study."""
+    assert name in normalization.NAMES
+    report = normalization.stored(name)
+    if report is None:
+        pytest.skip(f"no stored results: zoo study {name} --out docs/studies/{name}")
+    assert report.made["recipe"] == StudyRecipe.load(name).digest() == report.recipe.digest()
+    kept = [path for path in normalization.STUDIES.glob("*/*") if path.is_file()]
+    assert sum(path.stat().st_size for path in kept) < 2e6  # bytes: part of every clone

@@ -18,6 +18,7 @@ from zoo import catalogue
 from zoo.cards import CARD_FILE, Card
 from zoo.files import write_text
 
+from . import normalization
 from .onnx_nodes import NODES
 from .records import RESULTS
 from .scaling import exponent
@@ -25,7 +26,10 @@ from .scaling import exponent
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("folding", "models", "quantization", "training")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("folding", "models", "normalization", "quantization", "training")
+    ),
 )
 _MARKED = re.compile(
     r"(<!-- written by tests/bench/write_docs\.py: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL
@@ -464,6 +468,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "imports": imports,
     "pretrained": pretrained,
     "zoo_results": zoo_results,
+    "verdicts": normalization.verdicts,
+    "studies": normalization.studies,
 }
 
 

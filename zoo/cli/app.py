@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import benchmark, browser, catalogue, demonstration, deployment, learning
+from zoo.cli import (
+    benchmark,
+    browser,
+    catalogue,
+    demonstration,
+    deployment,
+    learning,
+    studies,
+)
 
 app = typer.Typer(
     name="zoo",
@@ -55,3 +63,4 @@ app.command("predict", epilog="Example: zoo predict bundle/model.onnx image.png"
 app.command("bench", epilog="Example: zoo bench resnet20.digits --formats fp32,int8 --batch 1")(
     benchmark.bench
 )
+app.command("study", epilog="Example: zoo study learning-rate --out runs/rates")(studies.study)

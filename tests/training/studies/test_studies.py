@@ -1,0 +1,398 @@
+"""Each study in its fast form: what must be true of it, whatever its verdicts are."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import training
+from training.studies import batch_size, convergence, covariate_shift, mechanics
+from training.studies.common import variant_norm
+from training.studies.gradients import Gradients
+from training.studies.recipe import FOLDER
+from training.studies.report import read_report
+from training.studies.study import find
+from training.studies.subject import subject
+from training.studies.trainer import Bench
+from training.studies.weights import arrays
+from zoo import blocks
+from zoo.errors import InputError
+from zoo.norm import Norm
+
+ROOT = Path(__file__).parents[3]
+STUDIES = training.list_studies()
+
+
+def python(code):
+    """Run code in a new process; return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def builder(norm, dropout):
+    """One convolution: it trains and compiles in a second."""
+    keras = blocks.keras
+    image = keras.Input((8, 8, 3), name="image")
+    x = blocks.conv_norm_act(image, 4, 3, norm=norm, stride=2, name="stem")
+    x = blocks.pooled(x)
+    if dropout:
+        x = keras.layers.Dropout(dropout)(x)
+    return keras.Model(image, keras.layers.Dense(10, name="logits")(x))
+
+
+def fold_nothing(model):
+    """Stand for export.fold, which training knows nothing of."""
+    from types import SimpleNamespace
+
+    return SimpleNamespace(model=model)
+
+
+def do(name, out=None, **options):
+    """Do a study's fast form with the small model, on digits."""
+    return training.study(
+        name,
+        form="fast",
+        out=out,
+        model=builder,
+        data=training.load_data("digits", image_size=8),
+        fold=fold_nothing,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("form", ["default", "full", "fast"])
+def test_recipes_are_accepted(name, form):
+    recipe = training.StudyRecipe.load(name, form)
+    assert recipe.name == name
+    assert form == "fast" or len(recipe.seeds) >= 5
+    if form == "full":
+        assert (recipe.training.arch, recipe.training.dataset) == ("resnet20", "cifar10")
+        assert recipe.train_images == 0
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_runs_from_its_recipe_to_its_page(name, tmp_path):
+    report = do(name, tmp_path)
+    assert report.results
+    # One seed decides nothing, whatever came out.
+    assert {judged.verdict for judged in report.judged} == {"undecided"}
+    for file in ("results.json", "results.csv", "results.html", "results.png"):
+        assert (tmp_path / file).stat().st_size > 0
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))
+    assert [row["run"] for row in rows] == list(report.results)
+    again = read_report(tmp_path / "results.json")
+    assert again.to_dict() == report.to_dict()
+    assert again.page() == report.page()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_default_rules_ask_for_measures_that_there_are(name):
+    """By made-up results of every run of the grid."""
+    recipe = training.StudyRecipe.load(name)
+    study, results = find(name), {}
+    while new := [run for run in study.runs(recipe, results) if run.id not in results]:
+        results |= {run.id: made_up(recipe) for run in new}
+    measures = study.summary(recipe, results).measures
+    for claim in recipe.claims:
+        for rule in claim.rules:
+            assert len(measures[rule.measure]) == len(recipe.seeds)
+    assert len({run.id for run in study.runs(recipe, results)}) == len(results)
+
+
+def made_up(recipe):
+    """A run's result with every number that any study keeps."""
+    errors = dict.fromkeys(mechanics._LABELS, 0.1) | {"lag_error": 0.0}
+    along = dict.fromkeys(covariate_shift._KEYS, 0.5)
+    targets = getattr(recipe.grid, "targets", ())
+    sizes = getattr(recipe.grid, "noise_sizes", ())
+    return {
+        "accuracy": 0.9,
+        "train_accuracy": 0.95,
+        "precise_accuracy": 0.9,
+        "variance_off": 0.1,
+        "mean_accuracy": 0.8,
+        "loss": 0.1,
+        "diverged": None,
+        "step_ms": 1.0,
+        "norms": 1,
+        "norms_left": 0,
+        "layers": 3,
+        "layers_folded": 2,
+        "plain_ms": 1.0,
+        "folded_ms": 1.0,
+        "difference": 0.0,
+        "steps_to": {f"{target:g}": 10 for target in targets},
+        "noise": {str(size): size**-0.5 for size in sizes},
+        "curve": [{"step": 20, **along}] if recipe.name == "covariate_shift" else [[20, 0.5]],
+        **along,
+        **errors,
+    }
+
+
+def test_a_study_is_the_same_again_and_resumes_run_by_run(tmp_path):
+    whole = do("initialisation", tmp_path / "whole")
+    done = []
+
+    def interrupt(run, count, total):
+        done.append(run)
+        if count == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        do("initialisation", tmp_path / "parts", progress=interrupt)
+    kept = sorted(path.name for path in (tmp_path / "parts" / "runs").iterdir())
+    assert len(kept) == 2
+    before = {name: (tmp_path / "parts" / "runs" / name).stat().st_mtime_ns for name in kept}
+    resumed = do("initialisation", tmp_path / "parts")
+    after = {name: (tmp_path / "parts" / "runs" / name).stat().st_mtime_ns for name in kept}
+    assert before == after
+    timeless = [
+        {
+            name: {k: v for k, v in one.items() if k != "step_ms"}
+            for name, one in some.results.items()
+        }
+        for some in (whole, resumed)
+    ]
+    # Bit for bit, although the second process of work began in the middle.
+    assert timeless[0] == timeless[1]
+
+
+def test_runs_of_another_recipe_are_not_mixed_in(tmp_path):
+    do("initialisation", tmp_path)
+    recipe = training.StudyRecipe.load("initialisation", "fast")
+    other = recipe.replace(steps=5)
+    with pytest.raises(InputError, match="recipe"):
+        training.study(
+            other, out=tmp_path, model=builder, data=training.load_data("digits", image_size=8)
+        )
+    with pytest.raises(InputError, match="model"):
+        training.study("initialisation", form="fast", out=tmp_path)
+
+
+def test_a_damaged_run_is_told(tmp_path):
+    do("initialisation", tmp_path)
+    path = next((tmp_path / "runs").iterdir())
+    path.write_text("{")
+    with pytest.raises(InputError, match=path.name):
+        do("initialisation", tmp_path)
+
+
+def test_a_diverged_run_is_a_result():
+    report = do("learning_rate")
+    diverged = [one for one in report.results.values() if one["diverged"]]
+    assert all(one["accuracy"] == 0 and one["loss"] is None for one in diverged)
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_words_do_not_change_a_recipe_and_rules_do():
+    recipe = training.StudyRecipe.load("mechanics")
+    table = recipe.to_dict()
+    table["claims"][0]["text"] = table["title"] = "other words"
+    assert training.StudyRecipe(**table).digest() == recipe.digest()
+    table["claims"][0]["rules"][0]["holds_at"] = 1e-3
+    assert training.StudyRecipe(**table).digest() != recipe.digest()
+
+
+def test_a_bench_trains_as_the_training_does(recipe, silent, tmp_path):
+    recipe = recipe.replace(holdout=0.0)
+    result = training.train(recipe, progress=silent)
+    steps = int(result.history[-1]["epoch"]) * (1438 // recipe.batch_size)
+    study = training.StudyRecipe.load("initialisation", "fast")
+    study = study.replace(training=recipe.replace(epochs=1), steps=steps)
+    bench = Bench(study, subject(study), {})
+    # What ran before with other numbers leaves no trace.
+    bench.train(recipe.replace(seed=3, learning_rate=0.7), steps=2)
+    done = bench.train(recipe)
+    (measured,) = done.measured.values()
+    # The same steps, but for the order in which TensorFlow's threads add.
+    assert measured.loss == pytest.approx(result.card.metrics["test_loss"], rel=1e-3)
+
+
+def test_a_model_is_known_by_its_layers_and_not_by_their_names():
+    recipe = training.StudyRecipe.load("initialisation", "fast")
+    data = training.load_data("digits", image_size=8)
+
+    def wider(norm, dropout):
+        keras = blocks.keras
+        image = keras.Input((8, 8, 3))
+        return keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(image)))
+
+    one, again, other = (
+        subject(recipe, data=data, model=model).identity for model in (builder, builder, wider)
+    )
+    assert one == again
+    assert one["data"] == other["data"] and one["model"] != other["model"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_layer_computes_what_float64_computes(seed):
+    errors = mechanics.layer_errors(Norm("batch"), seed)
+    # Float32 has 1.2e-7 for its last place; some hundred operations are between.
+    assert errors["output_error"] < 1e-5
+    assert errors["inference_error"] < 1e-5
+    assert errors["moving_mean_error"] < 1e-5
+    assert errors["moving_variance_error"] < 1e-5
+    # The unbiased variance is another number: the check could tell them apart.
+    assert errors["unbiased_apart"] > 1e-3
+    assert errors["gradient_error"] < 1e-4
+    assert errors["through_statistics"] > 0.01
+    assert errors["lag_error"] <= 1
+    assert errors["modes_apart"] > errors["output_error"]
+
+
+def test_gradients_are_those_of_the_loss():
+    model = builder(Norm("batch"), 0.0)
+    chance = np.random.default_rng(0)
+    images = chance.normal(size=(16, 8, 8, 3)).astype(np.float32)
+    labels = np.eye(10, dtype=np.float32)[chance.integers(0, 10, 16)]
+    gradients = Gradients(model)
+    loss, found = gradients(images, labels)
+    weights = arrays(model.trainable_variables)
+    again, _ = gradients(images, labels)
+    assert again == loss  # nothing has moved
+    step = 1e-2
+    sides = []
+    for sign in (1, -1):
+        for variable, value, gradient in zip(
+            model.trainable_variables, weights, found, strict=True
+        ):
+            variable.assign(value + sign * step * gradient)
+        sides.append(gradients(images, labels)[0])
+    squared = sum(float((gradient**2).sum()) for gradient in found)
+    # Central differences of a smooth loss in float32: an error of step squared and of rounding.
+    assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(squared, rel=1e-2)
+
+
+def test_distributions_that_move_are_told_from_those_that_do_not():
+    old = np.random.default_rng(0).normal(size=(2048, 3))
+    still = covariate_shift.moved([old], [old])
+    assert set(still.values()) == {0.0}
+    moved = covariate_shift.moved([old], [2 * old + 5])
+    deviation = old.std(axis=0)
+    assert moved["mean"] == pytest.approx(np.mean(np.abs(old.mean(axis=0) + 5) / deviation))
+    assert moved["variance"] == pytest.approx(np.log(4))
+    assert moved["wasserstein"] >= moved["mean"]
+
+
+def test_steps_to_an_accuracy():
+    curve = [(10, 0.2), (20, 0.4), (30, 0.3)]
+    assert convergence.steps_to(curve, 0.2) == 10
+    assert convergence.steps_to(curve, 0.3) == pytest.approx(15)
+    assert convergence.steps_to(curve, 0.5) is None
+
+
+def test_noise_of_the_statistics_falls_with_the_batch():
+    report = do("regularisation")
+    noise = next(one["noise"] for one in report.results.values() if "noise" in one)
+    assert noise["32"] < noise["2"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ("none", ("none", "before_activation")),
+        ("batch", ("batch", "before_activation")),
+        ("batch-after", ("batch", "after_activation")),
+        ("batch-pre", ("batch", "pre_activation")),
+        ("group", ("group", "before_activation")),
+    ],
+)
+def test_variants(variant, expected):
+    norm = variant_norm(variant, Norm(groups=4))
+    assert (norm.kind, norm.placement) == expected
+    assert norm.groups == 4
+
+
+@pytest.mark.parametrize("variant", ["batchnorm", "batch-behind", ""])
+def test_unknown_variants(variant):
+    with pytest.raises(InputError, match="variant"):
+        variant_norm(variant, Norm())
+
+
+def test_bad_recipes(tmp_path):
+    with pytest.raises(InputError, match="learning_rate"):
+        training.StudyRecipe.load("learning-rat")
+    with pytest.raises(InputError, match="form"):
+        training.StudyRecipe.load("mechanics", "quick")
+    text = (FOLDER / "batch_size.toml").read_text()
+    for old, new, word in (
+        ("reference = 32", "reference = 33", "reference"),
+        ('"group", "layer"', '"group", "layers"', "layers"),
+        ("seeds = [0, 1, 2, 3, 4]", "seeds = [0, 0]", "seeds"),
+        ('title = "Batch size"', 'titel = "Batch size"', "titel"),
+    ):
+        path = tmp_path / "bad.toml"
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        with pytest.raises(InputError, match=word):
+            training.StudyRecipe.load(path)
+
+
+def test_bad_data():
+    images = np.zeros((4, 8, 8, 3), np.float32)
+    with pytest.raises(InputError, match="uint8"):
+        training.study("mechanics", form="fast", data=(images, np.zeros(4), images, np.zeros(4)))
+    with pytest.raises(InputError, match="four arrays"):
+        training.study("mechanics", form="fast", data=(images, np.zeros(4)))
+
+
+def test_placement_says_that_it_needs_to_fold(tmp_path):
+    with pytest.raises(InputError, match="fold"):
+        training.study(
+            "placement",
+            form="fast",
+            model=builder,
+            data=training.load_data("digits", image_size=8),
+        )
+
+
+def test_batch_sizes_scale_the_rate():
+    recipe = training.StudyRecipe.load("batch_size")
+    assert recipe.grid.sizes[0] == 2 and recipe.grid.sizes[-1] == 512
+    assert len(batch_size.runs(recipe, {})) == 5 * 6 * 5
+
+
+def test_reading_a_recipe_needs_no_keras():
+    code = (
+        "import sys, training; print(len(training.StudyRecipe.load('placement').claims));"
+        "print('keras.src' in sys.modules)"
+    )
+    assert python(code).split()[1] == "False"
+
+
+@pytest.mark.slow
+def test_the_example_of_the_document_runs():
+    text = (ROOT / "docs" / "normalization.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    told = python(example)
+    assert told.count(" | ") == len(training.StudyRecipe.load("learning_rate").claims)
+
+
+# All that a study needs of a backend: training, gradients, statistics.
+ON_JAX = """
+import os
+os.environ["KERAS_BACKEND"] = "jax"
+import training
+for name in ("mechanics", "covariate_shift"):
+    report = training.study(name, form="fast")
+    print(name, report.made["backend"], all(one["accuracy"] for one in report.results.values()
+          if "accuracy" in one))
+"""
+
+
+@pytest.mark.slow
+def test_studies_run_on_jax():
+    pytest.importorskip("jax", reason="needs JAX: pip install -c constraints.txt jax")
+    assert python(ON_JAX).splitlines() == ["mechanics jax True", "covariate_shift jax True"]

@@ -1,0 +1,180 @@
+"""Recipes of studies: experiment, grid and the rules of the verdicts, in one validated file."""
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import pydantic
+
+from training.recipe import Recipe
+from training.studies.study import find
+from training.studies.verdicts import Claim
+from zoo.errors import InputError, nearest
+from zoo.settings import Settings, Whole
+
+FOLDER = Path(__file__).parent / "recipes"
+Form = Literal["default", "full", "fast"]
+FORMS: tuple[str, ...] = get_args(Form)
+_WORDS = {"title", "experiment", "text", "source", "notes"}
+
+
+class StudyRecipe(Settings):
+    """Everything that a study's result depends on, but for where its data lies.
+
+    Args:
+        name: The study's name; its code is the module of that name in `training.studies`.
+        title: A few words.
+        experiment: What is done, in three lines.
+        claims: What is put to the test, each with the rules of its verdict.
+        form: ``default`` for minutes on two cores, ``full`` for a GPU, ``fast`` for seconds.
+        seeds: The seeds of each setting; at least five for a verdict.
+        steps: The number of training steps of a run.
+        train_images: How many training images are learned from, the first ones; 0 for all.
+        test_images: How many test images are measured on, the first ones; 0 for all.
+        training: What is common to all runs; see `training.Recipe`.
+        grid: What they differ in; each study has keys of its own.
+
+    Raises:
+        InputError: A key is unknown, or a value is out of its range.
+
+    Example:
+        >>> recipe = training.StudyRecipe.load("learning_rate")
+        >>> recipe.claims[0].rules[0].holds_at
+    """
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[a-z_]+$")]
+    title: str
+    experiment: Annotated[tuple[str, ...], pydantic.Field(min_length=3, max_length=3)]
+    claims: Annotated[tuple[Claim, ...], pydantic.Field(min_length=1)]
+    form: Form = "default"
+    seeds: Annotated[
+        tuple[Annotated[Whole, pydantic.Field(ge=0, lt=2**32)], ...],
+        pydantic.Field(min_length=1),
+    ]
+    steps: Annotated[Whole, pydantic.Field(ge=1)]
+    train_images: Annotated[Whole, pydantic.Field(ge=0)] = 0
+    test_images: Annotated[Whole, pydantic.Field(ge=0)] = 0
+    training: Recipe
+    grid: Any
+
+    @pydantic.field_validator("training", mode="before")
+    @classmethod
+    def _training(cls, value: Any) -> Any:
+        # The length of a study's runs is counted in steps.
+        return Recipe(**{"epochs": 1, **value}) if isinstance(value, Mapping) else value
+
+    def replace(self, **changes: Any) -> Self:
+        """Make a copy with some values changed; see `zoo.settings.Settings`."""
+        # The grid's class is the study's own, which pydantic does not know.
+        kept = {"training": self.training, "grid": self.grid, "claims": self.claims}
+        return type(self)(**{**self.model_dump(exclude=set(kept)), **kept, **changes})
+
+    @pydantic.model_validator(mode="after")
+    def _own_grid(self) -> "StudyRecipe":
+        if self.name not in list_studies():
+            raise ValueError(
+                f"name: unknown study {self.name!r}; {nearest(self.name, list_studies())}"
+            )
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: accepted are different ones; received {list(self.seeds)}")
+        grid = find(self.name).grid
+        if not isinstance(self.grid, grid):
+            object.__setattr__(self, "grid", grid(**dict(self.grid)))
+        return self
+
+    @classmethod
+    def load(
+        cls, recipe: "str | os.PathLike[str] | StudyRecipe", form: str = "default"
+    ) -> "StudyRecipe":
+        """Read the recipe of a study in one of its forms.
+
+        Args:
+            recipe: A name from `list_studies` (a hyphen is as good as an underscore), the path of
+                a TOML file, or a StudyRecipe, which is returned as it is.
+            form: ``default``, ``full`` or ``fast``. The file's table of that name changes values.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            InputError: The study is unknown, or a key or value is not accepted.
+
+        Example:
+            >>> training.StudyRecipe.load("batch-size", "full").training.arch
+            'resnet20'
+        """
+        if isinstance(recipe, StudyRecipe):
+            return recipe
+        if form not in FORMS:
+            raise InputError(f"unknown form {form!r}; {nearest(form, FORMS)}")
+        path = _path(recipe)
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not a TOML file that can be read: {error}") from error
+        forms = {known: table.pop(known, {}) for known in FORMS if known != "default"}
+        for known, changes in forms.items():
+            if not isinstance(changes, Mapping):
+                raise InputError(f"{path}: {known}: accepted is a table; received {changes!r}")
+        try:
+            return cls(form=form, **_changed(table, forms.get(form, {})))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def digest(self) -> str:
+        """Hash all that decides results and verdicts; texts for readers make no difference."""
+        content = _without_words(self.to_dict())
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every value as JSON can hold it."""
+        return {
+            **self.model_dump(mode="json", exclude={"grid"}),
+            "grid": self.grid.model_dump(mode="json"),
+        }
+
+
+def list_studies() -> list[str]:
+    """List the studies that come with the package.
+
+    Returns:
+        Their names, sorted.
+    """
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def _path(recipe: str | os.PathLike[str]) -> Path:
+    """Find the file of a recipe."""
+    name = str(recipe).replace("-", "_")
+    if name in list_studies():
+        return FOLDER / f"{name}.toml"
+    path = Path(recipe)
+    if path.suffix == ".toml":
+        return path
+    raise InputError(
+        f"unknown study {str(recipe)!r}; {nearest(name, list_studies())} "
+        "Or pass the path of a TOML file"
+    )
+
+
+def _changed(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the values of one nested table over those of another."""
+    changed = dict(table)
+    for key, value in changes.items():
+        inner = changed.get(key)
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            changed[key] = _changed(inner, value)
+        else:
+            changed[key] = value
+    return changed
+
+
+def _without_words(value: Any) -> Any:
+    """Leave out what is only for readers."""
+    if isinstance(value, Mapping):
+        return {key: _without_words(item) for key, item in value.items() if key not in _WORDS}
+    return [_without_words(item) for item in value] if isinstance(value, list) else value
