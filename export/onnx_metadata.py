@@ -73,7 +73,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns:
         The values by key: ``preprocessing`` (a mapping that `zoo.preprocessing.Preprocessing`
         takes), ``input`` (``pixels`` where the preprocessing is inside), ``labels``, ``layout``,
-        ``source_sha256``, ``versions``, ``batchnorm_kept``; only those that the file has.
+        ``source_sha256``, ``versions``, ``batchnorm_kept``, ``quantization``; only those that the
+        file has.
 
     Raises:
         InputError: The file is missing or is not an ONNX model, or a value is damaged.
@@ -120,6 +121,12 @@ def _decoded(key: str, text: str) -> Any:
         and all({"layer", "reason"} <= set(entry) for entry in value)
     ):
         raise ValueError(f"accepted is a list of layers and reasons; received {value!r}")
+    if key == "quantization" and not (
+        isinstance(value, dict)
+        and value.get("precision") in ("fp16", "int8")
+        and isinstance(value.get("accuracy_limit"), int | float)
+    ):
+        raise ValueError(f"accepted are a precision and its accuracy_limit; received {value!r}")
     return value
 
 

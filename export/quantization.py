@@ -184,7 +184,7 @@ def quantize(
                 f"{len(search.tried)} tried ({chosen.settings}): {chosen.comparison.interval}",
                 search.tried,
             )
-        made = _finished(maker, chosen.settings)
+        made = _finished(maker, chosen.settings, accuracy_limit)
         verdict, reported = judge(
             made, proto, (pictures, truth), test, level=level, limit=accuracy_limit
         )
@@ -226,7 +226,7 @@ def once(
     settings = Settings("minmax", per_channel=True) if precision == "int8" else Settings()
     with replacing(out) as beside, tempfile.TemporaryDirectory() as folder:
         maker = Maker(path, proto, Path(folder), precision, cpu, images=images, nchw=nchw)
-        made = _finished(maker, settings)
+        made = _finished(maker, settings, accuracy_limit=100)
         beside.write_bytes(made.SerializeToString(deterministic=True))
     return out
 
@@ -289,7 +289,7 @@ def _interface(proto: "onnx.ModelProto", metadata: dict[str, Any]) -> tuple[list
     return shape, sizes[1][1]
 
 
-def _finished(maker: Maker, settings: Settings) -> "onnx.ModelProto":
+def _finished(maker: Maker, settings: Settings, accuracy_limit: float) -> "onnx.ModelProto":
     """Make a file with all that its float file says of itself, and how it was made of that."""
     import onnx
 
@@ -297,6 +297,7 @@ def _finished(maker: Maker, settings: Settings) -> "onnx.ModelProto":
     facts: dict[str, Any] = {
         "precision": maker.precision,
         "float_sha256": sha256(maker.path),
+        "accuracy_limit": accuracy_limit,
         "float_layers": list(settings.float_layers),
         "onnxruntime": importlib.metadata.version("onnxruntime"),
     }

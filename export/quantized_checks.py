@@ -11,14 +11,18 @@ from export.comparison import Comparison, compare
 from export.errors import ExportError
 from export.labelled import Data
 from export.onnx_runtime import LEVELS, Session
-from export.probes import BATCHES
+from export.probes import BATCHES, random_inputs
 from export.trials import logits
+from zoo.hardware import cpu_kind
 
 if TYPE_CHECKING:
+    import keras
     import onnx
 
 _COMPARED = ("off", "all")
 _FEW = 128
+# Between what rounding does and what another model does. Random inputs leave the calibrated ranges.
+_RELATED = 0.5
 
 
 def judge(
@@ -84,6 +88,51 @@ def judge(
     reported = compare(float_logits, logits(sessions[level], pictures), truth)
     checks += _accuracy("the test split", reported, limit)
     return Verdict(tuple(checks)), reported
+
+
+def against(
+    model: "keras.Model",
+    sessions: dict[str, Session],
+    facts: dict[str, Any],
+    data: Data | None,
+) -> list[Check]:
+    """Hold a file of fewer bits against the Keras model that it came from.
+
+    Args:
+        model: The model.
+        sessions: The file, loaded at every level.
+        facts: What the file says of its quantization.
+        data: The test split, where there is one: then its accuracy is compared.
+
+    Returns:
+        The checks. Without a test split, whether the file has to do with the model at all.
+    """
+    from export.parity import compute
+    from export.rebuilding import rebuild
+
+    single = rebuild(model)
+    images = random_inputs(model, BATCHES[-1])[0]
+    exact = compute(single, [images])[0]
+    errors = [
+        compare(exact, logits(sessions[name], images), None).logit_error for name in _COMPARED
+    ]
+    checks = [
+        Check(
+            "logit error on random inputs",
+            max(errors) <= _RELATED,
+            max(errors),
+            _RELATED,
+            "mean, of the logits' standard deviation; of a file of another model it is over 1",
+        )
+    ]
+    if data is None:
+        return checks
+    same = facts["precision"] == "fp16" or facts.get("cpu") == cpu_kind()
+    pictures, truth = (np.asarray(part) for part in data)
+    parts = (pictures[start : start + _FEW] for start in range(0, len(pictures), _FEW))
+    exact = np.concatenate([compute(single, [part])[0] for part in parts])
+    found = compare(exact, logits(sessions["all" if same else "off"], pictures), truth)
+    return [*checks, *_accuracy("the test split", found, facts["accuracy_limit"])]
 
 
 def _metadata(made: "onnx.ModelProto", metadata: dict[str, Any]) -> Check:

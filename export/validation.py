@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import onnx_checks, onnx_metadata, parity, pixel_checks
+from export import onnx_checks, onnx_metadata, parity, pixel_checks, quantized_checks
 from export.checks import Check, Verdict, plain
 from export.divergence import first_divergence
 from export.errors import ExportError
@@ -61,8 +61,9 @@ def validate(
     """Judge whether an ONNX file is sound and computes what a Keras model computes.
 
     The reference is the model in float64. The file's error may be twice the largest that the model
-    itself makes in float32 on the same inputs; see `export.parity`. Nothing is random: the same
-    model and file give the same verdict.
+    itself makes in float32 on the same inputs; see `export.parity`. Of a file that
+    `export.quantize` made, the accuracy on the test split is judged instead, by the limit that it
+    was made with. Nothing is random: the same model and file give the same verdict.
 
     Args:
         model: What the file should compute: the trained model, its folded copy, or what
@@ -100,7 +101,9 @@ def validate(
     sessions, loaded = _load(proto, nchw=nchw)
     checks += loaded
     error, limit = float("inf"), 0.0
-    if _comparable(sessions, given):
+    if _comparable(sessions, given) and "quantization" in metadata:
+        checks += quantized_checks.against(given.model, sessions, metadata["quantization"], data)
+    elif _comparable(sessions, given):
         names = sessions["all"].outputs
         reference = parity.Reference.of(given.model, probabilities=PROBABILITIES in names[1:])
         run = _Run(proto, reference, sessions, nchw, progress or (lambda what, done, total: None))

@@ -333,6 +333,32 @@ def test_a_file_is_quantized_once(made, floats, tmp_path):
         export.quantize(floats, floats, calibration=TRAIN)
 
 
+def test_a_file_of_fewer_bits_is_validated_by_its_accuracy(made, floats, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = make_model()
+    verdict = export.validate(model, made.path, data=TEST)
+    assert verdict.ok, verdict.why()
+    (lost,) = [check for check in verdict.checks if check.name.startswith("accuracy lost")]
+    assert lost.limit == 5
+    assert export.validate(model, made.path).ok
+    # Another model of the same form is none of its float file's.
+    for layer in model.layers:
+        layer.set_weights([np.flip(weight) for weight in layer.get_weights()])
+    failed = {check.name for check in export.validate(model, made.path, data=TEST).failed}
+    assert "logit error on random inputs" in failed
+
+
+def test_damaged_facts_are_told(made, tmp_path):
+    proto = load(made.path)
+    for entry in proto.metadata_props:
+        if entry.key.endswith("quantization"):
+            entry.value = '{"precision": "int8"}'
+    path = tmp_path / "damaged.onnx"
+    onnx.save(proto, path)
+    with pytest.raises(zoo.InputError, match=r"quantization is damaged: accepted are a precision"):
+        export.read_metadata(path)
+
+
 def test_few_images_of_many_classes_show_enough_of_them():
     calibration.check_balance(np.arange(100), 1000)
     with pytest.raises(zoo.InputError, match=r"100 images show 40 of 1000 classes; .* at least 50"):
