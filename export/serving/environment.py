@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -209,26 +210,12 @@ def _is_whole(found: Environment, key: str) -> bool:
 
 def _make(found: Environment, key: str, python: str, text: str, progress: Progress | None) -> None:
     """Make the environment beside its final name."""
-    import time
-
     folder = found.folder
     with writing(folder):
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         with writing(folder):
-            listed = beside.with_suffix(".txt")
-            listed.write_text(text, encoding="utf-8")
-            steps = {
-                "make environment": [
-                    *(python, "-m", "venv", "--clear", "--without-pip", str(beside))
-                ],
-                "install Triton": [
-                    *(sys.executable, "-m", "pip", "--python", str(beside / "bin" / "python")),
-                    *("install", "--quiet", "--no-compile", "--no-deps"),
-                    *("--disable-pip-version-check", "--requirement", str(listed)),
-                ],
-            }
-            for step, command in steps.items():
+            for step, command in _steps(beside, python, text).items():
                 start = time.perf_counter()
                 if progress is not None:
                     progress(step, None)
@@ -244,12 +231,25 @@ def _make(found: Environment, key: str, python: str, text: str, progress: Progre
             beside.replace(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-        beside.with_suffix(".txt").unlink(missing_ok=True)
+
+
+def _steps(folder: Path, python: str, text: str) -> dict[str, list[str]]:
+    """Write the requirements into a folder, and the commands that make an environment of it."""
+    listed = folder / REQUIREMENTS.name
+    listed.write_text(text, encoding="utf-8")
+    return {
+        "make environment": [python, "-m", "venv", "--without-pip", str(folder)],
+        "install Triton": [
+            *(sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"),
+            *("--quiet", "--no-compile", "--no-deps", "--disable-pip-version-check"),
+            *("--requirement", str(listed)),
+        ],
+    }
 
 
 def _run(step: str, command: list[str]) -> None:
     """Run one step; tell in one line why it failed."""
-    # A pip of another environment, or one that asks, would not be told apart from ours.
+    # Our own packages are not those of the environment that is made.
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         command,

@@ -1,5 +1,6 @@
 """What each target lays out, and what a changed bundle is told of."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,9 +10,9 @@ import pytest
 
 import export
 import zoo
-from export import manifest, sample_request
+from export import bundle_checks, manifest, sample_request
 from export.bundle_checks import validate_bundle
-from export.targets import TARGETS, kserve, layout, triton, triton_config
+from export.targets import TARGETS, kserve, layout, tfserving, triton, triton_config
 from zoo import keras_files
 from zoo.files import sha256
 
@@ -70,6 +71,7 @@ def test_a_bundle_passes_as_it_is(bundles, target):
     assert verdict.ok, verdict.why()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_bundle_replaces_that_of_another_target(bundles, trained, tmp_path, target):
     out = shutil.copytree(bundles["triton"], tmp_path / "b")
@@ -274,6 +276,32 @@ def test_the_kserve_manifest_names_the_model(bundles, tmp_path):
     assert [c.name for c in kserve.check(changed, "tiny.test") if not c.ok] == [
         "inferenceservice.yaml"
     ]
+
+
+def test_a_form_that_computes_something_else_makes_no_bundle(tmp_path, monkeypatch):
+    def load(folder, name, inputs, outputs):
+        return lambda arrays: [np.zeros((len(arrays[0]), 3), np.float32)]
+
+    wrong = dataclasses.replace(TARGETS["tfserving"], load=load)
+    monkeypatch.setitem(TARGETS, "tfserving", wrong)
+    with pytest.raises(export.ExportError, match="the server's own form, batch 1: measured"):
+        export.bundle(tiny_model(), tmp_path / "b", target="tfserving")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_savedmodel_is_not_loaded(bundles, tmp_path):
+    changed = shutil.copytree(bundles["tfserving"], tmp_path / "b")
+    file = "tiny.test/1/saved_model.pb"
+    (changed / file).write_bytes(b"no model")
+    told = manifest.read(changed)
+    found = bundle_checks._runtime(changed, TARGETS["tfserving"], told)
+    assert [check.detail for check in found] == [f"{file} is not the one that the manifest names"]
+
+
+def test_a_savedmodel_has_the_names_of_the_onnx_file(bundles):
+    compute = tfserving.load(bundles["tfserving"], "tiny.test", ["image"], ["logits"])
+    (logits,) = compute([np.zeros((5, *SHAPE), np.float32)])
+    assert logits.shape == (5, 3)
 
 
 def test_a_model_of_several_tensors_and_no_labels_is_laid_out(tmp_path):
