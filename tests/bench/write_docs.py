@@ -437,7 +437,7 @@ def imports() -> str:
         (f"`{name}`", f"{row['seconds']:.2f}", f"{row['least']:.2f} to {row['most']:.2f}")
         for name, row in measurements["rows"].items()
     ]
-    header = ("process", "seconds, median", "all")
+    header = ("process", "processor's time, s, median", "all")
     return table(header, lines) + measured(measurements)
 
 

@@ -97,7 +97,7 @@ def show(
     def human(console: Console) -> None:
         pairs = ((key.replace("_", " "), _words(value)) for key, value in shown.facts.items())
         console.print(rows(pairs))
-        console.print(layers_table(shown, every=layers))
+        console.print(layers_table(shown, console, every=layers))
         if html is not None:
             Console(stderr=True).print(f"page: {html}", markup=False)
 

@@ -79,17 +79,22 @@ def _size(size: tuple[int | None, int | None]) -> str:
     return "x".join("any" if side is None else str(side) for side in size)
 
 
-def layers_table(shown: "Shown", *, every: bool) -> Table:
-    """Lay out the layers of a model, or its blocks, with a picture of where each one's input is."""
+def layers_table(shown: "Shown", console: Console, *, every: bool) -> Table:
+    """Lay out the layers of a model, or its blocks with the layers in each as a line of signs."""
+    titles = ["layer" if every else "block", "", "output", "parameters", "multiply-adds"]
+    titles += ["takes"] if every else []
+    lines = [
+        [line.name, line.what, line.shape, f"{line.parameters:,}", f"{line.multiply_adds:,}"]
+        + ([line.takes] if every else [])
+        for line in shown.lines(every=every)
+    ]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("layer" if every else "block", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for title in ("output", "parameters", "multiply-adds"):
-        table.add_column(title, justify="right", no_wrap=True)
-    if every:
-        table.add_column("takes", overflow="fold")
-    for line in shown.lines(every=every):
-        cells = [line.name, line.what, line.shape, f"{line.parameters:,}"]
-        cells += [f"{line.multiply_adds:,}"] + ([line.takes] if every else [])
-        table.add_row(*map(Text, cells), style="bold" if line.name == "total" else None)
+    for title in titles:
+        justify: JustifyMethod = "right" if title in titles[2:5] else "left"
+        table.add_column(title, justify=justify, no_wrap=title != "", overflow="fold")
+    for line in lines:
+        table.add_row(*map(Text, line), style="bold" if line is lines[-1] else None)
+    if every or not console.is_terminal:  # a terminal wraps the lines that are longer than it
+        widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+        table.width = sum(widths) + 2 * len(widths)
     return table
