@@ -83,10 +83,10 @@ PAPERS = {
     "resnet50_v1_5": 4_090,  # torchvision's table, as the next ones
     "squeezenet1_1": 350,
     "resnext50_32x4d": 4_230,
-    "regnetx_002": 200,  # Radosavovic et al. 2020, tables 5 and 6: what the names say
+    "regnetx_002": 200,  # Radosavovic et al. 2020: what the names say
     "regnetx_320": 31_800,
     "regnety_016": 1_600,
-    "ds_cnn_s": 5.4 / 2,  # Zhang et al. 2017, table 4, which counts operations
+    "ds_cnn_s": 5.4 / 2,  # Zhang et al. 2017 count additions too
     "ds_cnn_m": 19.8 / 2,
     "ds_cnn_l": 56.9 / 2,
     "densenet121": 2_870,  # https://github.com/facebookresearch/fvcore's count of torchvision's
