@@ -73,6 +73,7 @@ def bundle(
     *,
     target: str = "onnx",
     precision: str = "fp32",
+    pixels: bool = False,
     data: Data | None = None,
     calibration: np.ndarray | Data | None = None,
     calibration_images: int = quantization.CALIBRATING,
@@ -97,6 +98,8 @@ def bundle(
             Triton; ``kserve``, the same with a manifest for KServe; ``tfserving``, a SavedModel for
             TensorFlow Serving.
         precision: The number format of the file: ``fp32``, ``fp16`` or ``int8``.
+        pixels: Whether the preprocessing is inside the file, which then takes uint8 images of any
+            size, as an image decoder makes them; not for ``tfserving``.
         data: Preprocessed test images, float32 (number, height, width, channels), and the index of
             each one's class. With them, the accuracy is compared and the page shows a few.
         calibration: For fp16 and int8, preprocessed training images, by which they are chosen; see
@@ -121,13 +124,12 @@ def bundle(
     from export.folding import fold
     from export.latency import measure
     from export.onnx_file import to_onnx
+    from export.pixel_checks import with_preprocessing
     from export.sources import source
     from export.validation import validate
     from zoo import keras_files
 
-    _accepted("target", target, TARGETS)
-    chosen = TARGETS[target]
-    _accepted("precision", precision, PRECISIONS)
+    chosen = _target(target, precision, pixels=pixels)
     if precision != "fp32" and calibration is None:
         raise InputError(f"precision {precision}: calibration images are missing")
     with writing(out, PLACE_REMEDIES):
@@ -147,6 +149,8 @@ def bundle(
             certificate = certify(given.model, folded)
         with clock("export"):
             path = to_onnx(folded, folder / "exported.onnx", **_options(given, chosen))
+            if pixels and precision == "fp32":
+                path = with_preprocessing(path)
         with clock("validate"):
             validation = validate(given.model, path, data=data)
         _require(given.name, certificate, validation)
@@ -163,12 +167,12 @@ def bundle(
                     calibrating_images=calibration_images,
                 )
                 path.unlink()
-                path = quantized.path
+                path = with_preprocessing(quantized.path) if pixels else quantized.path
+        image = _one_image(folded.model, data, given.known_preprocessing if pixels else None)
         with clock("measure latency"):
-            latency = measure(path, _one_image(folded.model, data))
+            latency = measure(path, image)
         with clock("compare accuracy"):
             accuracy, shown = _compare(given, folded.model, path, data)
-        image = _one_image(folded.model, data)
         made = layout.Exported(
             layout.served_name(given.name), path, folded.model, image, given.labels, given.card
         )
@@ -212,6 +216,20 @@ class _Clock:
         yield
         self.seconds[stage] = round(time.perf_counter() - start, 3)
         self._progress(stage, self.seconds[stage])
+
+
+def _target(name: str, precision: str, *, pixels: bool) -> Target:
+    """Choose the target; refuse what it or nothing can be made with."""
+    _accepted("target", name, TARGETS)
+    _accepted("precision", precision, PRECISIONS)
+    target = TARGETS[name]
+    if target.load is not None and (pixels or precision != "fp32"):
+        what = f"precision {precision}" if precision != "fp32" else "pixels"
+        raise InputError(
+            f"target {name}: its server reads no ONNX file, so accepted are fp32 and preprocessed "
+            f"images; received {what}"
+        )
+    return target
 
 
 def _accepted(what: str, received: str, options: Iterable[str]) -> None:
@@ -317,11 +335,12 @@ def _differences(certificate: "Certificate", validation: "Validation") -> dict[s
     }
 
 
-def _one_image(model: "keras.Model", data: Data | None) -> list[np.ndarray]:
-    """Choose the input to time: a real image where there is one."""
-    if data is not None:
-        return [np.asarray(data[0][:1], np.float32)]
-    return random_inputs(model, 1)
+def _one_image(
+    model: "keras.Model", data: Data | None, inside: Preprocessing | None
+) -> list[np.ndarray]:
+    """Choose the input to time: a real image where there is one; pixels, if these are asked for."""
+    inputs = random_inputs(model, 1) if data is None else [np.asarray(data[0][:1], np.float32)]
+    return inputs if inside is None else [_pixels(inputs[0], inside)]
 
 
 def _compare(

@@ -101,7 +101,6 @@ def to_onnx(
             layout=layout,
             sha256=given.sha256,
             kept=kept,
-            pixels=pixels,
         )
         _require_right(proto, given, reference, nchw=layout == "NCHW")
         if pixels and preprocessing is not None:

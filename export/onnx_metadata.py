@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PREFIX = "foldzoo."
 PRODUCER = "foldzoo"
-PIXELS = "pixels"
+INPUT_KEY, PIXELS = f"{PREFIX}input", "pixels"
 _FORMS = {"input": PIXELS, "layout": "NHWC|NCHW", "source_sha256": "[0-9a-f]{64}"}
 _PACKAGES = ("foldzoo", "keras", "tensorflow", "tf2onnx", "onnx")
 
@@ -30,7 +30,6 @@ def write_metadata(
     layout: str,
     sha256: str,
     kept: Sequence[tuple[str, str]],
-    pixels: bool = False,
 ) -> None:
     """Put into a model what a server needs to feed and read it, and what it was made from.
 
@@ -41,13 +40,11 @@ def write_metadata(
         layout: ``NHWC`` or ``NCHW``.
         sha256: The fingerprint of the Keras model that it was made from.
         kept: The BatchNorms left in it, as pairs of layer and reason.
-        pixels: Whether the preprocessing is inside, so that the file takes images as they are.
     """
     import onnx
 
     values: dict[str, Any] = {
         "batchnorm_kept": [{"layer": layer, "reason": reason} for layer, reason in kept],
-        "input": PIXELS if pixels else None,
         "labels": None if labels is None else list(labels),
         "layout": layout,
         "preprocessing": None if preprocessing is None else preprocessing.model_dump(mode="json"),

@@ -1,21 +1,23 @@
 """Whether the preprocessing inside a file is that of the card, image by image."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import onnx_checks, parity, pixels
+from export import onnx_checks, onnx_metadata, parity, pixels
 from export.checks import Check
 from export.errors import ExportError
 from export.onnx_graph import shape_of
 from export.onnx_runtime import LEVELS, Session
 from export.subject import INPUT, Subject
+from zoo.errors import InputError
+from zoo.files import replacing
+from zoo.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import onnx
-
-    from zoo.preprocessing import Preprocessing
 
 # A value in the middle between two whole numbers may be rounded to either: Pillow sums in fixed
 # point with 22 bits, a file in float32.
@@ -23,6 +25,34 @@ _LEVELS = 1
 # Where the ratio of two sizes is a simple fraction, such as 7 to 4, a few percent of the values are
 # such middles. To cut off instead of rounding would change half of all values.
 _SHARE = 0.1
+
+
+def with_preprocessing(path: Path) -> Path:
+    """Put the preprocessing that a file tells inside it, in its place.
+
+    Args:
+        path: A file for preprocessed images.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The file does not tell its preprocessing.
+        ExportError: What was put inside does something else, or onnxruntime refuses it.
+    """
+    proto = onnx_metadata.load(path)
+    said = onnx_metadata.metadata_of(proto, path)
+    made = said.get("preprocessing")
+    if made is None:
+        raise InputError("pixels: accepted with a preprocessing, as a card has it; there is none")
+    preprocessing = Preprocessing(**made)
+    whole = pixels.embedded(proto, preprocessing, nchw=said.get("layout") == "NCHW")
+    for check in front_checks(pixels.front_of(whole), preprocessing):
+        if not check.ok:
+            raise ExportError(f"{path}: {check.name}: {check.measured}, accepted {check.limit}")
+    with replacing(path) as beside:
+        beside.write_bytes(whole.SerializeToString(deterministic=True))
+    return path
 
 
 def apart(
@@ -37,7 +67,7 @@ def checks(
     proto: "onnx.ModelProto",
     front: "onnx.ModelProto",
     reference: parity.Reference,
-    preprocessing: "Preprocessing",
+    preprocessing: Preprocessing,
 ) -> Iterator[Check]:
     """Check a file that takes pixels, beside what is checked of the rest of it.
 
@@ -62,7 +92,7 @@ def checks(
     yield _answers(wholes, made, reference)
 
 
-def front_checks(front: "onnx.ModelProto", preprocessing: "Preprocessing") -> Iterator[Check]:
+def front_checks(front: "onnx.ModelProto", preprocessing: Preprocessing) -> Iterator[Check]:
     """Check the preprocessing alone, where there is no model to ask.
 
     Raises:
@@ -73,7 +103,7 @@ def front_checks(front: "onnx.ModelProto", preprocessing: "Preprocessing") -> It
     yield from _as_pillow(made, preprocessing)
 
 
-def _sizes(preprocessing: "Preprocessing") -> list[tuple[int, int]]:
+def _sizes(preprocessing: Preprocessing) -> list[tuple[int, int]]:
     """Choose sizes of images: the model's, smaller, larger, lying, standing, one pixel."""
     height, width = preprocessing.size
     return [
@@ -87,7 +117,7 @@ def _sizes(preprocessing: "Preprocessing") -> list[tuple[int, int]]:
 
 
 def _made(
-    front: Session, preprocessing: "Preprocessing", size: tuple[int, int]
+    front: Session, preprocessing: Preprocessing, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw two images of a size; return them, what the file makes of them and what Pillow makes."""
     import PIL.Image
@@ -112,7 +142,7 @@ def _made(
 
 
 def _as_pillow(
-    made: list[tuple[np.ndarray, np.ndarray, np.ndarray]], preprocessing: "Preprocessing"
+    made: list[tuple[np.ndarray, np.ndarray, np.ndarray]], preprocessing: Preprocessing
 ) -> Iterator[Check]:
     """Compare in levels of grey, of which a pixel has 256."""
     step = preprocessing.scale / np.asarray(preprocessing.std)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export import onnx_metadata
 from export.subject import BATCH, INPUT
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def embedded(
     sizes = [BATCH, "height", "width", preprocessing.channels]
     image = onnx.helper.make_tensor_value_info(INPUT, onnx.TensorProto.UINT8, sizes)
     whole.graph.input[0].CopyFrom(image)
+    whole.metadata_props.append(
+        onnx.StringStringEntryProto(key=onnx_metadata.INPUT_KEY, value=onnx_metadata.PIXELS)
+    )
     return whole
 
 

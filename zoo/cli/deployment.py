@@ -132,6 +132,12 @@ def export(
     precision: Annotated[
         str, typer.Option(metavar="FORMAT", help="The numbers in the file: fp32, fp16 or int8.")
     ] = "fp32",
+    pixels: Annotated[
+        bool,
+        typer.Option(
+            "--pixels", help="Preprocess inside the file: it takes uint8 images of any size."
+        ),
+    ] = False,
     data: DataName = None,
     calibration_images: Annotated[
         int,
@@ -165,6 +171,7 @@ def export(
             out,
             target=target,
             precision=precision,
+            pixels=pixels,
             data=images,
             calibration=calibration,
             calibration_images=calibration_images,
