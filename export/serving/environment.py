@@ -31,10 +31,11 @@ MARKER = "ready.json"
 
 Progress = Callable[[str, float | None], None]
 
-# What a Python tells of itself: version, folder of its shared library, and that library's name.
+# What a Python tells of itself: its version, and where its shared library may lie. What it was
+# built with is not enough: some are moved afterwards.
 _ASK = (
-    "import json, sys, sysconfig as s; v = s.get_config_var; "
-    "print(json.dumps(['%d.%d' % sys.version_info[:2], v('LIBDIR'), v('INSTSONAME')]))"
+    "import json, sys, sysconfig; print(json.dumps(['%d.%d' % sys.version_info[:2], "
+    "sysconfig.get_config_var('LIBDIR'), sys.base_prefix + '/lib']))"
 )
 
 
@@ -142,8 +143,8 @@ def _find_python() -> tuple[str, str, str]:
         facts = None if path is None else _ask(path)
         if path is None or facts is None:
             continue
-        version, folder, library = facts
-        shared = _shared_library(folder, library)
+        version, *folders = facts
+        shared = _shared_library(version, folders)
         if version in PYTHONS and shared is not None:
             return path, version, shared
         why = "has no shared library" if version in PYTHONS else f"is Python {version}"
@@ -155,18 +156,16 @@ def _find_python() -> tuple[str, str, str]:
 
 
 def _ask(python: str) -> list[Any] | None:
-    """Ask a Python for its version and library; None where it does not start."""
+    """Ask a Python for its version and its folders; None where it does not start."""
     done = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, check=False)
     return None if done.returncode else json.loads(done.stdout)
 
 
-def _shared_library(folder: str | None, library: str | None) -> str | None:
+def _shared_library(version: str, folders: list[str | None]) -> str | None:
     """Find the folder that holds a Python's shared library; None where there is none."""
-    if not library or ".so" not in library:
-        return None
     triplet = f"{platform.machine()}-linux-gnu"
-    for place in (folder, f"/usr/lib/{triplet}", f"/lib/{triplet}", "/usr/lib64", "/usr/lib"):
-        if place and Path(place, library).exists():
+    for place in (*folders, f"/usr/lib/{triplet}", f"/lib/{triplet}", "/usr/lib64"):
+        if place and Path(place, f"libpython{version}.so.1.0").exists():
             return place
     return None
 

@@ -266,8 +266,8 @@ def serve(
         facts = server.to_dict()
         lines = [f"{name:<8} {value}" for name, value in facts.items()]
         lines.append(f"try      {server.python} {bundle / 'client.py'} --url {server.http}")
-        finish(facts, lambda console: console.print(Text("\n".join(lines))), as_json=as_json)
-        try:
+        try:  # whoever reads that it serves may end it at once
+            finish(facts, lambda console: console.print(Text("\n".join(lines))), as_json=as_json)
             server.wait()
         except KeyboardInterrupt as interrupt:
             raise type(interrupt)("the server was ended, with all that it started") from interrupt
