@@ -1,14 +1,10 @@
 """The same model in several formats, side by side: latency, throughput and memory.
 
-Within a round all formats take turns in one process. Each number of threads has a process of its
-own, since TensorFlow takes it at its start only; and so has each format for its memory.
+Within a round all formats take turns in one process; see `export.formats`.
 """
 
-import concurrent.futures
-import concurrent.futures.process
 import importlib.metadata
 import importlib.util
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from export.errors import ExportError
-from export.latency import calls, ratios, runner, take_turns
+from export.formats import Candidate, alone, peak, turns
+from export.latency import ratios
 from export.prediction import is_onnx
 from export.sources import source
 from zoo.charts import Chart, chart
@@ -36,29 +32,6 @@ JSON_FILE, PAGE_FILE = "bench.json", "bench.html"
 _PACKAGES = ("keras", "tensorflow", "onnxruntime", "openvino")
 _CALIBRATING = 32
 _FREE_SIDE = 64  # pixels, where a file takes images of any size
-_KILOBYTES = 1024  # of ru_maxrss on Linux, in a megabyte
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One format of one model, as a file.
-
-    Args:
-        model: The model's name.
-        format: One of `FORMATS`, or ``onnx`` for a file that was given.
-        path: The file.
-        images: A file of images as it takes them.
-    """
-
-    model: str
-    format: str
-    path: Path
-    images: Path
-
-    @property
-    def name(self) -> str:
-        """How it is told from all others."""
-        return f"{self.model}, {self.format}"
 
 
 @dataclass(frozen=True)
@@ -224,11 +197,11 @@ def bench(
         peaks = {}
         for done, one in enumerate(candidates):
             told(f"memory of {one.name}", done, total)
-            peaks[one.name] = _alone(_peak, one, max(batches), max(threads))
+            peaks[one.name] = alone(peak, one, max(batches), max(threads))
         rows: list[Row] = []
         for done, count in enumerate(threads):
             told(f"{count} threads", len(candidates) + done, total)
-            times = _alone(_times, candidates, batches, count, rounds, seconds)
+            times = alone(turns, candidates, batches, count, rounds, seconds)
             for batch in batches:
                 rows += _rows(candidates, times[batch], peaks, batch, count)
     return Benchmark(tuple(rows), tuple(skipped), _environment(rounds, load))
@@ -344,78 +317,6 @@ def _environment(rounds: int, load: float | None) -> dict[str, Any]:
         if importlib.util.find_spec(name) is not None
     }
     return {"processor": processor(), "rounds": rounds, "load": load, "versions": versions}
-
-
-def _alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            return pool.submit(function, *arguments).result()
-        except concurrent.futures.process.BrokenProcessPool as error:
-            raise ExportError(
-                "a process that measures was ended from outside, perhaps for want of memory"
-            ) from error
-
-
-def _times(
-    candidates: Sequence[Candidate],
-    batches: Sequence[int],
-    threads: int,
-    rounds: int,
-    seconds: float,
-) -> dict[int, dict[str, list[list[float]]]]:
-    """Let all take turns, batch size by batch size; in a process of its own."""
-    found = {}
-    for batch in batches:
-        runners = {one.name: _runner(one, batch, threads) for one in candidates}
-        found[batch] = take_turns(runners, rounds=rounds, seconds=seconds)
-    return found
-
-
-def _peak(one: Candidate, batch: int, threads: int) -> float | None:
-    """Load and run one format; return the process's largest memory in 2^20 bytes."""
-    calls(_runner(one, batch, threads), seconds=0)
-    if importlib.util.find_spec("resource") is None:  # of Unix alone
-        return None
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KILOBYTES
-
-
-def _runner(one: Candidate, batch: int, threads: int) -> Callable[[], Any]:
-    """Load one format and make a function that runs a batch."""
-    images = np.load(one.images)[:batch]
-    if one.path.suffix == ".keras":
-        return _keras_runner(one.path, images, threads)
-    if one.format == "openvino":
-        return _openvino_runner(one.path, images, threads)
-    return runner(one.path, [images], threads=threads)
-
-
-def _keras_runner(path: Path, images: np.ndarray, threads: int) -> Callable[[], Any]:
-    """Load a Keras model; of TensorFlow, with so many threads."""
-    import keras
-
-    from zoo import keras_files, xla
-
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        if tf.config.threading.get_intra_op_parallelism_threads() != threads:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-    predict = xla.predictor(keras_files.load(path))
-    return lambda: predict(images)
-
-
-def _openvino_runner(path: Path, images: np.ndarray, threads: int) -> Callable[[], Any]:
-    """Compile an ONNX file with OpenVINO, for the latency of a single call."""
-    import openvino
-
-    core = openvino.Core()
-    options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    request = core.compile_model(core.read_model(path), "CPU", options).create_infer_request()
-    return lambda: request.infer([images])
 
 
 def cells(row: Row) -> tuple[str, ...]:

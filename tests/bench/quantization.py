@@ -26,7 +26,7 @@ from .models import application, randomize
 from .records import fill
 
 WEIGHTS = ("resnet20.digits",)  # with the data set that they were trained on
-MODELS = ("ResNet50", "MobileNetV2", *WEIGHTS)
+MODELS = ("MobileNetV2", *WEIGHTS)
 BATCHES = (1, 8)
 THREADS = (1, 2)
 ROUNDS = 8

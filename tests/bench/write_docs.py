@@ -201,8 +201,8 @@ def quantization() -> str:
     lines = [
         (
             f"{name}, {batch}",
-            f"{row['fp32_ms']:.3g}",
-            f"{row['int8_ms']:.3g}",
+            f"{row['fp32_ms']:.4g}",
+            f"{row['int8_ms']:.4g}",
             f"**{row['faster']:.2f}**",
             f"{row['faster_low']:.2f} to {row['faster_high']:.2f}",
             " → ".join(f"{found['megabytes'][kind]:.3g}" for kind in ("fp32", "int8")),

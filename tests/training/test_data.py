@@ -199,3 +199,19 @@ def test_prepared_sets_are_read_whole(name, counts, tfds_dir):
         data.preprocessing.mean,
         data.preprocessing.std,
     )
+
+
+def test_some_images_are_always_the_same_ones():
+    train = training.load_data("digits").train
+    some = train.some(100)
+    assert len(some) == 100
+    np.testing.assert_array_equal(some.labels, train.some(100).labels)
+    # Each is one of the images, with its own label, and none is there twice.
+    rows = {image.tobytes(): label for image, label in zip(train.images, train.labels, strict=True)}
+    assert all(
+        rows[image.tobytes()] == label
+        for image, label in zip(some.images, some.labels, strict=True)
+    )
+    assert len({image.tobytes() for image in some.images}) == 100
+    assert len(set(some.labels)) == 10  # by chance, and so of all classes
+    assert train.some(10_000) is train
