@@ -89,7 +89,7 @@ def chart(
     if log_x:
         across = sorted(set(x_values)) if len(set(x_values)) <= _MOST_TICKS else powers(*x_range)
     else:
-        across = ticks(*x_range, whole=True)
+        across = ticks(*x_range, whole=all(float(x).is_integer() for x in x_values))
     up = powers(min(y_values), max(y_values)) if log_y else ticks(min(y_values), max(y_values))
     y_range = (up[0], up[-1])
 

@@ -31,3 +31,10 @@ def test_powers_span_a_range(low, high, expected):
     found = powers(low, high)
     assert found[: len(expected)] == pytest.approx(expected)
     assert found[0] <= low and found[-1] >= high
+
+
+def test_fractions_on_the_horizontal_axis_get_ticks_between_whole_numbers():
+    drawn = chart("Gap", {"a": [(0, 1.0), (0.5, 2.0)]}, x_label="rate")
+    assert [tick.label for tick in drawn.x_ticks] == ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]
+    whole = chart("Loss", {"a": [(1, 1.0), (2, 2.0)]}, x_label="epoch")
+    assert [tick.label for tick in whole.x_ticks] == ["1", "2"]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
-from training.studies.common import Variants, point, told_share, training_of, values
+from training.studies.common import Variants, minus, point, told_share, training_of, values
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
 from zoo.settings import Number, Settings, Whole
@@ -90,10 +90,10 @@ def summary(recipe: StudyRecipe, results: Results) -> Summary:
     measures: dict[str, list[float]] = {}
     for variant, sizes in accuracy.items():
         name = variant.replace("-", "_")
-        measures[f"{name}_loss_when_small"] = _minus(sizes[grid.reference], sizes[small])
+        measures[f"{name}_loss_when_small"] = minus(sizes[grid.reference], sizes[small])
         if variant != "batch":
-            measures[f"{name}_lead_when_small"] = _minus(sizes[small], accuracy["batch"][small])
-            measures[f"{name}_lead"] = _minus(
+            measures[f"{name}_lead_when_small"] = minus(sizes[small], accuracy["batch"][small])
+            measures[f"{name}_lead"] = minus(
                 sizes[grid.reference], accuracy["batch"][grid.reference]
             )
     header = ("normalization", *(str(size) for size in grid.sizes))
@@ -120,10 +120,6 @@ def summary(recipe: StudyRecipe, results: Results) -> Summary:
             "take more steps. Normalizations are comparable down a column.",
         ),
     )
-
-
-def _minus(some: list[float], others: list[float]) -> list[float]:
-    return [one - other for one, other in zip(some, others, strict=True)]
 
 
 STUDY = Study(Grid, runs, perform, summary)

@@ -1,7 +1,7 @@
 """What several studies need: variants of normalization by name, and numbers over seeds."""
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import pydantic
@@ -67,14 +67,14 @@ def training_of(base: Recipe, variant: str, **changes: Any) -> Recipe:
     return base.replace(norm=variant_norm(variant, base.norm), **changes)
 
 
-def per_seed(seeds: Sequence[int], value: Callable[[int], float]) -> list[float]:
-    """Compute one number for each seed."""
-    return [float(value(seed)) for seed in seeds]
-
-
 def values(results: Results, ids: Iterable[str], key: str) -> list[float]:
     """Collect one number of some runs."""
     return [float(results[name][key]) for name in ids]
+
+
+def minus(some: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Subtract numbers of the same seeds."""
+    return [one - other for one, other in zip(some, others, strict=True)]
 
 
 def point(x: float, numbers: Sequence[float]) -> tuple[float, float, float, float]:
@@ -87,6 +87,8 @@ def point(x: float, numbers: Sequence[float]) -> tuple[float, float, float, floa
 
 def told_share(numbers: Sequence[float]) -> str:
     """Write fractions over seeds in percent: the mean and half of the interval."""
+    if not numbers:
+        return "none"
     found = interval(numbers)
     if len(numbers) == 1:
         return percent(found.mean)
@@ -95,6 +97,8 @@ def told_share(numbers: Sequence[float]) -> str:
 
 def told_number(numbers: Sequence[float], form: str = ".3g") -> str:
     """Write numbers over seeds: the mean and half of the interval."""
+    if not numbers:
+        return "none"
     found = interval(numbers)
     if len(numbers) == 1:
         return format(found.mean, form)

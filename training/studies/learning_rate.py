@@ -112,7 +112,7 @@ def summary(recipe: StudyRecipe, results: Results) -> Summary:
         log_x=True,
     )
     return Summary(
-        measures=_measures(found, seeds),
+        measures=_measures(found),
         tables=[Table("Each normalization over all rates", header, rows)],
         plots=[plot],
         notes=(
@@ -138,7 +138,7 @@ def _of_seed(recipe: StudyRecipe, results: Results, variant: str, seed: int) -> 
     }
 
 
-def _measures(found: dict[str, list[dict[str, float]]], seeds: tuple[int, ...]) -> dict[str, Any]:
+def _measures(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     """Hold every variant against none, seed by seed."""
     none = found["none"]
     measures: dict[str, Any] = {}

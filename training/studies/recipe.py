@@ -79,6 +79,11 @@ class StudyRecipe(Settings):
             raise ValueError(
                 f"name: unknown study {self.name!r}; {nearest(self.name, list_studies())}"
             )
+        if self.training.epochs != 1:
+            raise ValueError(
+                "training.epochs: accepted is 1, since steps says how long a run is; "
+                f"received {self.training.epochs}"
+            )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: accepted are different ones; received {list(self.seeds)}")
         grid = find(self.name).grid

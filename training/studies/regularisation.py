@@ -8,6 +8,7 @@ import pydantic
 
 from training.studies.common import (
     Variants,
+    minus,
     point,
     rate_of,
     told_number,
@@ -145,9 +146,9 @@ def summary(recipe: StudyRecipe, results: Results) -> Summary:
     first = grid.dropouts[0]
     noises = _noises(recipe, results)
     measures = {
-        "gap_drop": _minus(gap["none"][first], gap["batch"][first]),
-        "best_dropout_drop": _minus(best["none"], best["batch"]),
-        "accuracy_gain": _minus(test["batch"][first], test["none"][first]),
+        "gap_drop": minus(gap["none"][first], gap["batch"][first]),
+        "best_dropout_drop": minus(best["none"], best["batch"]),
+        "accuracy_gain": minus(test["batch"][first], test["none"][first]),
         "noise_slope": [
             _slope(grid.noise_sizes, some) for some in zip(*noises.values(), strict=True)
         ],
@@ -179,7 +180,7 @@ def summary(recipe: StudyRecipe, results: Results) -> Summary:
         Plot(
             "Noise of a batch's mean, in standard deviations",
             "images in a batch",
-            {"batch": [point(size, some) for size, some in noises.items()]},
+            {"batch": [point(size, some) for size, some in noises.items() if some]},
             log_x=True,
             log_y=True,
         ),
@@ -220,10 +221,6 @@ def _best(accuracies: Mapping[float, list[float]], at: int) -> float:
 def _slope(sizes: tuple[int, ...], noises: tuple[float, ...]) -> float:
     """Fit the power of the batch size that the noise goes with."""
     return float(np.polyfit(np.log(sizes), np.log(noises), 1)[0])
-
-
-def _minus(some: list[float], others: list[float]) -> list[float]:
-    return [one - other for one, other in zip(some, others, strict=True)]
 
 
 STUDY = Study(Grid, runs, perform, summary)

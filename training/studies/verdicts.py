@@ -173,7 +173,9 @@ def judge(claim: Claim, measures: Mapping[str, Sequence[float]]) -> Judged:
     for rule in claim.rules:
         if rule.measure not in measures:
             raise InputError(f"unknown measure {rule.measure!r}; {nearest(rule.measure, measures)}")
-        found = interval(measures[rule.measure], rule.scale)
+        # Where every run of it diverged, a measure has no values, and nothing is known of it.
+        values = measures[rule.measure]
+        found = interval(values, rule.scale) if values else Interval(0.0, -math.inf, math.inf, 0)
         parts.append(Measured(rule, found, rule.judge(found)))
     return Judged(claim, tuple(parts), together([part.verdict for part in parts]))
 

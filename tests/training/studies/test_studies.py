@@ -210,7 +210,8 @@ def test_a_bench_trains_as_the_training_does(recipe, silent, tmp_path):
     result = training.train(recipe, progress=silent)
     steps = int(result.history[-1]["epoch"]) * (1438 // recipe.batch_size)
     study = training.StudyRecipe.load("initialisation", "fast")
-    study = study.replace(training=recipe.replace(epochs=1), steps=steps)
+    recipe = recipe.replace(epochs=1)  # a study counts in steps
+    study = study.replace(training=recipe, steps=steps)
     bench = Bench(study, subject(study), {})
     # What ran before with other numbers leaves no trace.
     bench.train(recipe.replace(seed=3, learning_rate=0.7), steps=2)
@@ -331,6 +332,7 @@ def test_bad_recipes(tmp_path):
         ("reference = 32", "reference = 33", "reference"),
         ('"group", "layer"', '"group", "layers"', "layers"),
         ("seeds = [0, 1, 2, 3, 4]", "seeds = [0, 0]", "seeds"),
+        ("learning_rate = 0.1", "epochs = 2", "epochs"),
         ('title = "Batch size"', 'titel = "Batch size"', "titel"),
     ):
         path = tmp_path / "bad.toml"

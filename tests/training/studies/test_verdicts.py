@@ -31,6 +31,7 @@ def judged(values, **changes):
         ([-0.3, 0.5, 0.1, -0.2, 0.4], "undecided"),  # from nothing to more than claimed
         ([0.20, 0.21, 0.19, 0.20], "undecided"),  # four seeds are too few
         ([0.2] * 5, "held"),
+        ([], "undecided"),  # every run diverged
     ],
 )
 def test_verdicts(values, verdict):
