@@ -83,7 +83,6 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what is known of a model or of weights, its layers, and how they are connected."""
-    from export.model_page import write_model_page
     from zoo.showing import check_name, describe
 
     if html is not None:
@@ -92,6 +91,8 @@ def show(
     load_keras()
     shown = describe(name)
     if html is not None:
+        from export.model_page import write_model_page
+
         write_model_page(shown, html)
 
     def human(console: Console) -> None:
