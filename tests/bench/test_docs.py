@@ -5,17 +5,7 @@ import pytest
 
 from export.folding import Entry
 
-from . import (
-    applications,
-    cost,
-    latency,
-    loader,
-    onnx_nodes,
-    precision,
-    scaling,
-    torch_training,
-    write_docs,
-)
+from . import applications, latency, loader, onnx_nodes, precision, scaling, write_docs
 from .models import APPLICATIONS
 
 # Those of keras.applications without BatchNorm.
@@ -55,8 +45,6 @@ def test_all_of_keras_applications_is_listed():
         ("onnx_nodes", onnx_nodes.MODELS),
         ("latency", latency.MODELS),
         ("precision", precision.VARIANTS),
-        ("torch_training", torch_training.PRECISIONS),
-        ("cost", [cost.row_name(axis, value) for axis in cost.AXES for value in cost.AXES[axis]]),
         ("loader", loader.AUGMENTATIONS),
         ("scaling", [f"{order}, {n} times" for order in scaling.ORDERS for n in scaling.BLOCKS]),
     ],
