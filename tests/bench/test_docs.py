@@ -8,7 +8,6 @@ from training.studies.recipe import StudyRecipe, list_studies
 
 from . import (
     applications,
-    cost,
     imports,
     latency,
     loader,
@@ -17,7 +16,6 @@ from . import (
     precision,
     quantization,
     scaling,
-    torch_training,
     write_docs,
     zoo_results,
 )
@@ -60,8 +58,6 @@ def test_all_of_keras_applications_is_listed():
         ("onnx_nodes", onnx_nodes.MODELS),
         ("latency", latency.MODELS),
         ("precision", precision.VARIANTS),
-        ("torch_training", torch_training.PRECISIONS),
-        ("cost", [cost.row_name(axis, value) for axis in cost.AXES for value in cost.AXES[axis]]),
         ("quantization", quantization.MODELS),
         ("loader", loader.AUGMENTATIONS),
         ("imports", imports.CALLS),
