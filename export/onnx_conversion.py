@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from export.errors import ExportError
 from export.fingerprint import made_up
 from export.subject import unique
@@ -78,12 +80,29 @@ def convert(
                     input_signature=signature,
                     opset=opset,
                     inputs_as_nchw=list(inputs) if nchw else None,
+                    custom_op_handlers={"Erfc": (_write_erfc, [])},
                 )
             except (*_CONVERTER_ERRORS, tf.errors.OpError) as error:
                 log.append(str(error) or type(error).__name__)
     if log:
         raise ExportError(_told(model.name, log[0], names))
     return proto
+
+
+def _write_erfc(context: Any, node: Any, name: str, _arguments: list[Any]) -> None:
+    """Write erfc(x), of the exact GELU, as 1 - erf(x): ONNX has no such operation, nor tf2onnx.
+
+    What it rounds of a small erfc is as much as erf rounds anyway; GELU multiplies it by x, so it
+    stays within a rounding of the activations' size.
+    """
+    from tf2onnx.utils import make_name
+
+    one = context.make_const(make_name(name), np.float32(1)).output[0]
+    erf = context.make_node("Erf", [node.input[0]], name=make_name(name)).output[0]
+    context.copy_dtype(node.output[0], erf)
+    context.copy_shape(node.output[0], erf)
+    node.type = "Sub"
+    context.replace_inputs(node, [one, erf])
 
 
 def layer_of(name: str) -> int | None:
