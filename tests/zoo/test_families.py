@@ -20,10 +20,18 @@ from .networks import FAMILIES, SMALL, outline, small
 PREACTIVATED = ("densenet", "densenet_imagenet", "wide_resnet")
 # One of each design: the others differ in their depths.
 STRIDES = {
+    "convnext_tiny": (4, 8, 16, 32),
     "densenet121": (4, 8, 16, 32),
     "densenet_bc_100_12": (1, 2, 4),
+    "efficientnet_b0": (2, 4, 8, 16, 32),
+    "efficientnet_v2_s": (2, 4, 8, 16, 32),
+    "inception_resnet_v2": (2, 4, 8, 16, 32),
+    "inception_v3": (2, 4, 8, 16, 32),
+    "mobilenet": (2, 4, 8, 16, 32),
     "mobilenet_v2": (2, 4, 8, 16, 32),
     "mobilenet_v2_cifar": (1, 2, 4, 8),
+    "mobilenet_v3_large": (2, 4, 8, 16, 32),
+    "mobilenet_v3_small": (4, 8, 16, 32),
     "repvgg_a0": (2, 4, 8, 16, 32),
     "repvgg_cifar": (1, 2, 4),
     "resnet8": (1, 2, 4),
@@ -31,16 +39,42 @@ STRIDES = {
     "vgg11_cifar": (1, 2, 4, 8, 16, 32),
     "wrn16_4": (1, 2, 4),
 }
+# The sizes of the maps where not all layers are padded, at the default size.
+UNPADDED = {"inception_resnet_v2": (147, 71, 35, 17, 8), "inception_v3": (147, 71, 35, 17, 8)}
 
 # The BatchNorms that cannot be folded after_activation.
 KEPT = {
     # It is both an addend and a convolution's input.
     "resnet8": ["stem_norm"],
     "resnet_cifar": ["stem_norm"],
+    # It is an addend too; or SiLU precedes, and an addition follows.
+    "efficientnet_v2": ["stem_norm", "stage1_block1_fused_norm", "stage1_block2_fused_norm"],
+    # A max pooling follows, where gamma is negative the maximum is another; or an addition to what
+    # has no norm.
+    "inception_resnet_v2": [
+        "stem_3_norm",
+        "stem_5_norm",
+        *(f"stage3_block1_branch{place}_norm" for place in ("1_1", "2_2", "3_3", "4_2")),
+        *(f"stage4_block1_branch{place}_norm" for place in ("1_1", "2_3")),
+    ],
+    "inception_v3": [
+        "stem_3_norm",
+        "stem_5_norm",
+        *(f"stage3_block1_branch{place}_norm" for place in ("1_1", "2_2", "3_3", "4_2")),
+    ],
     # A max pooling follows, and where gamma is negative the maximum is another.
     "densenet_imagenet": ["stem_norm"],
     "vgg": [f"stage{place}_norm" for place in ("1_1", "2_1", "3_2", "4_2", "5_2")],
 }
+# And those pre_activation.
+KEPT_PREACTIVATED = {
+    # SiLU follows, and it takes what is added too.
+    "efficientnet_v2": ["stage1_block1_fused_norm", "stage1_block2_fused_norm"],
+}
+# The kinds of norm with a bias before them, where these are more than those that need one.
+BIASED = {"convnext": ("group", "layer", "rms", "none")}
+# Norms that a family has not of a kind.
+LEFT_OUT = {("convnext", "instance"): 1}
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -50,17 +84,19 @@ def test_every_kind_and_placement_builds_and_learns_no_useless_bias(family, kind
     model = outline(small, family, norm=zoo.Norm(kind, placement=placement))
     assert model.output_shape == (None, 10)
     norms = [layer for layer in model.layers if layer.name.endswith("norm")]
-    assert len(norms) == (0 if kind == "none" else SMALL[family][1])
+    left_out = LEFT_OUT.get((family, kind), 0)
+    assert len(norms) == (0 if kind == "none" else SMALL[family][1] - left_out)
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             followed = layer.output._keras_history.operation._outbound_nodes[0].operation
-            undone = followed in norms and kind not in ("rms", "none")
+            undone = followed in norms and kind not in BIASED.get(family, ("rms", "none"))
             assert not (undone and layer.use_bias), f"{layer.name}: the norm undoes its bias"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_computes(kind):
-    model = small("resnet_cifar", norm=zoo.Norm(kind))
+@pytest.mark.parametrize("family", ["convnext", "resnet_cifar"])
+def test_every_kind_computes(family, kind):
+    model = small(family, norm=zoo.Norm(kind))
     logits = np.asarray(model(np.random.default_rng(0).normal(size=(2, 8, 8, 3))))
     assert logits.shape == (2, 10)
     assert np.all(np.isfinite(logits))
@@ -99,7 +135,8 @@ def test_batchnorms_fold(family, placement):
     model = randomize(small(family, norm=zoo.Norm(placement=placement)))
     folded = fold_as(model, "float64")
     kept = [entry.layer for entry in folded.report.kept]
-    assert kept == (KEPT.get(family, []) if placement == "after_activation" else [])
+    listed = {"after_activation": KEPT, "pre_activation": KEPT_PREACTIVATED}
+    assert kept == listed.get(placement, {}).get(family, [])
     assert len(folded.report.entries) == SMALL[family][1]
     x = np.random.default_rng(1).normal(size=(2, *model.input_shape[1:]))
     reference = np.asarray(export.rebuild(model, "float64")(x))
@@ -112,7 +149,8 @@ def test_features_are_the_last_maps_at_each_stride(name):
     maps = outline(zoo.create_model, name, features_only=True).output
     assert list(maps) == [f"stride_{stride}" for stride in STRIDES[name]]
     size = registry.entry(name).input_shape[0]
-    assert [tensor.shape[1] for tensor in maps.values()] == [size // s for s in STRIDES[name]]
+    sizes = UNPADDED.get(name, tuple(size // stride for stride in STRIDES[name]))
+    assert tuple(tensor.shape[1] for tensor in maps.values()) == sizes
     last = outline(zoo.create_model, name, include_top=False).output
     assert last.shape == list(maps.values())[-1].shape
 
