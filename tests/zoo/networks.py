@@ -12,14 +12,17 @@ from zoo.families import (
     densenet,
     efficientnet,
     efficientnet_v2,
+    ghostnet,
     inception_resnet_v2,
     inception_v3,
     mobilenet,
     mobilenet_v2,
     mobilenet_v3,
+    nasnet,
     repvgg,
     resnet8,
     resnet_cifar,
+    shufflenet_v2,
     vgg,
     wide_resnet,
 )
@@ -31,6 +34,11 @@ SCALED = ((1, 16, 2, 3, 1), (6, 24, 2, 5, 2))  # stages of EfficientNet
 FUSED = ((1, 16, 2, 1), (4, 24, 2, 2), (4, 24, 2, 1))  # stages of EfficientNetV2, two of them fused
 JOINED = ((inception_v3.fives(32),), (inception_v3.TO_CROSSES, inception_v3.CROSSES))
 SUMMED = tuple(replace(stage, count=1) for stage in inception_resnet_v2.STAGES[:2])
+CELLS = nasnet.Form(stem=16, filters=32, cells=1, skips=False, last=3)
+GHOSTS = (
+    (ghostnet.Row(16, 16),),
+    (ghostnet.Row(48, 24, 5, 2, squeezes=True), ghostnet.Row(72, 24, squeezes=True)),
+)
 FEW = ((1, 16, 2), (2, 16, 1), (2, 32, 2))  # the stem and stages of RepVGG
 # By family: a builder of few layers, and how many norms it has.
 SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
@@ -55,6 +63,7 @@ SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
         lambda options: efficientnet_v2.network(options, FUSED, 16, "small", fused=2, last=32),
         14,
     ),
+    "ghostnet": (lambda options: ghostnet.network(options, GHOSTS, "small", last=32), 17),
     "inception_resnet_v2": (
         lambda options: inception_resnet_v2.network(options, SUMMED, 64, "small"),
         27,
@@ -63,9 +72,14 @@ SMALL: dict[str, tuple[Callable[[zoo.Options], keras.Model], int]] = {
     "mobilenet": (lambda options: mobilenet.network(options, PLAIN, "small"), 7),
     "mobilenet_v2": (lambda options: mobilenet_v2.mobilenet(options, SHORT, 1, "small"), 13),
     "mobilenet_v3": (lambda options: mobilenet_v3.network(options, GATED, 32, "small"), 10),
+    "nasnet": (lambda options: nasnet.network(options, CELLS, "small"), 36),
     "repvgg": (lambda options: repvgg.repvgg(options, FEW, "small"), 13),
     "resnet8": (resnet8.resnet8, 7),
     "resnet_cifar": (lambda options: resnet_cifar.resnet_cifar(options, 8), 7),
+    "shufflenet_v2": (
+        lambda options: shufflenet_v2.network(options, (16, 32), 32, (2, 1), "small"),
+        15,
+    ),
     "vgg": (lambda options: vgg.vgg(options, vgg.A, vgg.cifar_head, "small"), 8),
     "wide_resnet": (lambda options: wide_resnet.wide_resnet(options, 10, 2), 7),
 }

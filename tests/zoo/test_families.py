@@ -25,6 +25,7 @@ STRIDES = {
     "densenet_bc_100_12": (1, 2, 4),
     "efficientnet_b0": (2, 4, 8, 16, 32),
     "efficientnet_v2_s": (2, 4, 8, 16, 32),
+    "ghostnet": (2, 4, 8, 16, 32),
     "inception_resnet_v2": (2, 4, 8, 16, 32),
     "inception_v3": (2, 4, 8, 16, 32),
     "mobilenet": (2, 4, 8, 16, 32),
@@ -32,15 +33,23 @@ STRIDES = {
     "mobilenet_v2_cifar": (1, 2, 4, 8),
     "mobilenet_v3_large": (2, 4, 8, 16, 32),
     "mobilenet_v3_small": (4, 8, 16, 32),
+    "nasnet_large": (2, 4, 8, 16, 32),
+    "nasnet_mobile": (2, 4, 8, 16, 32),
     "repvgg_a0": (2, 4, 8, 16, 32),
     "repvgg_cifar": (1, 2, 4),
     "resnet8": (1, 2, 4),
+    "shufflenet_v2_x1_0": (2, 4, 8, 16, 32),
     "vgg11": (1, 2, 4, 8, 16, 32),
     "vgg11_cifar": (1, 2, 4, 8, 16, 32),
     "wrn16_4": (1, 2, 4),
 }
 # The sizes of the maps where not all layers are padded, at the default size.
-UNPADDED = {"inception_resnet_v2": (147, 71, 35, 17, 8), "inception_v3": (147, 71, 35, 17, 8)}
+UNPADDED = {
+    "inception_resnet_v2": (147, 71, 35, 17, 8),
+    "inception_v3": (147, 71, 35, 17, 8),
+    "nasnet_large": (165, 83, 42, 21, 11),
+    "nasnet_mobile": (111, 56, 28, 14, 7),
+}
 
 # The BatchNorms that cannot be folded after_activation.
 KEPT = {
@@ -49,6 +58,8 @@ KEPT = {
     "resnet_cifar": ["stem_norm"],
     # It is an addend too; or SiLU precedes, and an addition follows.
     "efficientnet_v2": ["stem_norm", "stage1_block1_fused_norm", "stage1_block2_fused_norm"],
+    # It is both an addend and a convolution's input; or squeeze and excitation multiplies it.
+    "ghostnet": ["stem_norm", "stage2_block2_1_norm", "stage2_block2_1_cheap_norm"],
     # A max pooling follows, where gamma is negative the maximum is another; or an addition to what
     # has no norm.
     "inception_resnet_v2": [
@@ -64,12 +75,15 @@ KEPT = {
     ],
     # A max pooling follows, and where gamma is negative the maximum is another.
     "densenet_imagenet": ["stem_norm"],
+    "shufflenet_v2": ["stem_norm"],
     "vgg": [f"stage{place}_norm" for place in ("1_1", "2_1", "3_2", "4_2", "5_2")],
 }
 # And those pre_activation.
 KEPT_PREACTIVATED = {
     # SiLU follows, and it takes what is added too.
     "efficientnet_v2": ["stage1_block1_fused_norm", "stage1_block2_fused_norm"],
+    # Squeeze and excitation multiplies it, and another norm takes half of its input.
+    "ghostnet": ["stage2_block2_2_norm"],
 }
 # The kinds of norm with a bias before them, where these are more than those that need one.
 BIASED = {"convnext": ("group", "layer", "rms", "none")}

@@ -67,6 +67,14 @@ PAIRS = [
             ("small", True, 1.0),
         )
     ),
+    pytest.param(
+        "nasnet_mobile",
+        "NASNetMobile",
+        (64, 96),
+        MOBILE,
+        id="nasnet_mobile",
+        marks=pytest.mark.slow,
+    ),
     pytest.param("vgg16", "VGG16", (32, 64), {"norm": None}, id="vgg16", marks=pytest.mark.slow),
     pytest.param("vgg19", "VGG19", (32, 32), {"norm": None}, id="vgg19", marks=pytest.mark.slow),
 ]
@@ -184,6 +192,7 @@ def test_a_width_has_the_same_channels(name, theirs, width):
             for size in ("B1", "B2", "B3", "S", "M", "L")
         ),
         ("mobilenet_v3_large_minimalistic", "MobileNetV3Large"),
+        ("nasnet_large", "NASNetLarge"),
     ],
 )
 def test_a_large_variant_has_weights_of_the_same_shapes(name, theirs):
