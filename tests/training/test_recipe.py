@@ -49,10 +49,14 @@ def test_a_norm_can_be_given_by_its_kind_in_any_order():
 
 
 def test_a_design_with_a_norm_of_its_own_is_trained_with_it():
-    given = training.Recipe.load("resnet20.digits", ["arch=convnext_tiny"])
-    assert given.norm == Norm("layer", epsilon=1e-6)
-    given = training.Recipe.load("resnet20.digits", ["arch=convnext_tiny", "norm=batch"])
-    assert given.norm == Norm()
+    given = {
+        "name": "convnext_tiny.digits",
+        "arch": "convnext_tiny",
+        "dataset": "digits",
+        "epochs": 1,
+    }
+    assert training.Recipe(**given).norm == Norm("layer", epsilon=1e-6)
+    assert training.Recipe(**given, norm="batch").norm == Norm()
 
 
 def test_python_values_win_over_texts():

@@ -84,6 +84,8 @@ KEPT_PREACTIVATED = {
     "efficientnet_v2": ["stage1_block1_fused_norm", "stage1_block2_fused_norm"],
     # Squeeze and excitation multiplies it, and another norm takes half of its input.
     "ghostnet": ["stage2_block2_2_norm"],
+    # Others take its input too, and a border of zeros follows, of which every second one is taken.
+    "nasnet": ["stage3_block2_previous_norm", "stage3_block1_previous_norm"],
 }
 # The kinds of norm with a bias before them, where these are more than those that need one.
 BIASED = {"convnext": ("group", "layer", "rms", "none")}
