@@ -65,7 +65,7 @@ def stage_blocks(
     stages: tuple[tuple[Row, ...], ...], before: int, *, width: float, minimalistic: bool
 ) -> list[list[inverted.Block]]:
     """Make the blocks of these stages, given how many channels the first one takes."""
-    made = []
+    made: list[list[inverted.Block]] = []
     for rows in stages:
         made.append([])
         for expansion, channels, kernel, stride, squeezes, swish in rows:
