@@ -6,6 +6,7 @@ tells neither its weights nor what `adapt` learned.
 
 import copy
 import inspect
+import re
 import tempfile
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from zoo.errors import InputError
 
+_NUMBERED = re.compile(r"^variable_\d+$")  # what Keras calls a weight without a name
 FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -144,6 +146,8 @@ def _first_line(error: Exception) -> str:
 def variables(layer: Any) -> dict[str, Any]:
     """Return a Keras layer's weights by name; by name and position where names repeat.
 
+    A weight that was given no name has one with a number that counts up in the whole process.
+
     Args:
         layer: The layer, built, or an operation, which has none.
 
@@ -151,7 +155,7 @@ def variables(layer: Any) -> dict[str, Any]:
         Keras' variables.
     """
     weights = getattr(layer, "weights", [])
-    names = [variable.name for variable in weights]
+    names = [_NUMBERED.sub("variable", variable.name) for variable in weights]
     return {
         name if names.count(name) == 1 else f"{name}#{number}": variable
         for number, (name, variable) in enumerate(zip(names, weights, strict=True))

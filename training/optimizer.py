@@ -1,6 +1,7 @@
 """The optimizers that recipes name: Keras' own, with what a CNN's training needs of them.
 
-Each can average the weights, see `Averaging`. None decays biases or the parameters of norms.
+Each can average the weights, see `Averaging`. None decays biases, factors of channels or the
+parameters of norms.
 """
 
 import re
@@ -167,21 +168,29 @@ def create(recipe: Recipe, model: Any, schedule: Any, *, steps: int) -> Any:
 
 
 def undecayed(model: Any) -> list[Any]:
-    """List the variables that have no weight decay: biases and all that is a norm's.
+    """List the variables that have no weight decay: biases, factors and all that is a norm's.
 
     Args:
         model: The keras.Model.
 
     Returns:
-        Its trainable variables with fewer than two axes, and those of its norms.
+        Its trainable variables with fewer than two axes, and those of its norms and of its 1x1
+        depthwise convolutions, which are a factor for each channel.
     """
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, NORMS)]
-    theirs = {id(variable) for norm in norms for variable in norm.trainable_variables}
+    spared = [
+        layer for layer in model._flatten_layers() if isinstance(layer, NORMS) or _scales(layer)
+    ]
+    theirs = {id(variable) for layer in spared for variable in layer.trainable_variables}
     return [
         variable
         for variable in model.trainable_variables
         if len(variable.shape) < 2 or id(variable) in theirs
     ]
+
+
+def _scales(layer: Any) -> bool:
+    """Say whether a layer only scales each channel, as ConvNeXt's LayerScale does."""
+    return isinstance(layer, keras.layers.DepthwiseConv2D) and tuple(layer.kernel_size) == (1, 1)
 
 
 def hidden_kernels(model: Any) -> list[Any]:

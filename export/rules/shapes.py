@@ -302,6 +302,16 @@ def _concatenated(call: Call) -> int:
     return axis if axis >= 0 else axis + len(call.output.shape)
 
 
+@forward_rule("Take")
+def take_forward(call: Call, affine: Affine, plan: Plan) -> None:
+    """Pass with the channels that are taken, in their new order: a shuffle of channels."""
+    axis = call.layer.config.get("axis")
+    taken = np.asarray(call.args[1])
+    if axis is None or axis % len(call.inputs[0].shape) != affine.axis or taken.ndim != 1:
+        raise Refused(Reason.CHANNEL_AXIS, describe(call))
+    forward(call.output, affine.take(taken), plan)
+
+
 @backward_rule("Add")
 def add_backward(call: Call, affine: Affine, plan: Plan) -> None:
     """Scale every side, and shift the first one."""

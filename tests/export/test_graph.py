@@ -311,6 +311,23 @@ class Changing(layers.Layer):
         return inputs
 
 
+class Unnamed(layers.Layer):
+    """A layer that gives its weight no name."""
+
+    def build(self, input_shape):
+        self.factor = self.add_weight(shape=(input_shape[-1],))
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+
+def test_a_weight_without_a_name_is_copied():
+    image = keras.Input((3,))
+    model = keras.Model(image, BatchNorm()(Unnamed()(image)))
+    (made,) = [lay for lay in export.rebuild(model, "float64").layers if isinstance(lay, Unnamed)]
+    np.testing.assert_array_equal(made.factor, model.layers[1].factor)
+
+
 @pytest.mark.parametrize(
     ("layer", "told"),
     [

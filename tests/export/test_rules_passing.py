@@ -194,6 +194,23 @@ def test_concatenate_forward_leaves_the_other_channels():
     assert_gone(with_weights(keras.Model(image, x), 1, "both"), "folded_forward", into="k")
 
 
+def test_take_forward_gives_each_channel_its_own_in_the_new_order():
+    image = keras.Input((4, 4, 3))
+    x = BatchNorm()(image)
+    # All users of a norm take it in: of these two, each some channels, one of them twice.
+    halves = [keras.ops.take(x, places, axis=-1) for places in ([2, 0], [1, 1])]
+    ends = [layers.Conv2D(2, 3, padding="same")(half) for half in halves]
+    model = with_weights(keras.Model(image, layers.Concatenate()(ends)), 1, "both")
+    assert len(assert_gone(model, "folded_forward").report.entries[0].into) == 2
+
+
+def test_take_of_rows_stops_what_is_on_the_channels():
+    image = keras.Input((4, 4, 3))
+    x = keras.ops.take(BatchNorm()(image), [2, 0], axis=1)
+    model = with_weights(keras.Model(image, layers.Conv2D(2, 1)(x)), 1, "both")
+    assert [entry.action for entry in fold_exactly(model).report.entries] == ["kept"]
+
+
 @pytest.mark.parametrize("form", ["layer", "keyword", "operation"])
 def test_add_backward_scales_every_side_and_shifts_one(form):
     image = keras.Input((4, 4, 2))

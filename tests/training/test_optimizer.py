@@ -237,6 +237,13 @@ def test_a_norm_with_two_axes_is_not_decayed_either():
     assert excluded == {v.path for v in model.trainable_variables} - DECAYED
 
 
+def test_a_factor_for_each_channel_is_not_decayed():
+    image = keras.Input((4, 4, 3))
+    x = keras.layers.DepthwiseConv2D(3, use_bias=False, name="filter")(image)
+    model = keras.Model(image, keras.layers.DepthwiseConv2D(1, use_bias=False, name="scale")(x))
+    assert [v.path for v in optimizers.undecayed(model)] == ["scale/kernel"]
+
+
 def test_muon_is_for_the_kernels_between_the_first_layer_and_the_last():
     model = zoo.create_model("mobilenet_v2", width=0.25, input_shape=(32, 32, 3), num_classes=10)
     taken = {variable.path for variable in optimizers.hidden_kernels(model)}

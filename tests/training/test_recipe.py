@@ -48,6 +48,17 @@ def test_a_norm_can_be_given_by_its_kind_in_any_order():
     assert training.Recipe.load("resnet20.digits", norm=Norm("layer")).norm == Norm("layer")
 
 
+def test_a_design_with_a_norm_of_its_own_is_trained_with_it():
+    given = {
+        "name": "convnext_tiny.digits",
+        "arch": "convnext_tiny",
+        "dataset": "digits",
+        "epochs": 1,
+    }
+    assert training.Recipe(**given).norm == Norm("layer", epsilon=1e-6)
+    assert training.Recipe(**given, norm="batch").norm == Norm()
+
+
 def test_python_values_win_over_texts():
     assert training.Recipe.load("resnet20.digits", ["epochs=3"], epochs=4).epochs == 4
 

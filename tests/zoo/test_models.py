@@ -33,6 +33,8 @@ PARAMETERS = {
     "densenet169": 14_149_480,
     "densenet201": 20_013_928,
     "densenet_bc_100_12": 769_162,
+    # Han et al. 2020, table 7, have 5.2 million.
+    "ghostnet": 5_182_508,
     # Sandler et al. 2018, table 4, have 3.4 million; torchvision's has just as many as ours.
     "mobilenet_v2": 3_504_872,
     "mobilenet_v2_cifar": 2_236_682,

@@ -14,7 +14,9 @@ from .networks import FAMILIES, outline, small
 
 # Our model, theirs, the input's height and width, and the options of ours.
 DENSE = {"norm": zoo.Norm(epsilon=1.001e-5)}
+MOBILE = {"norm": zoo.Norm(epsilon=1e-3), "padding": "same"}
 PAIRS = [
+    pytest.param("convnext_tiny", "ConvNeXtTiny", (32, 64), {}, id="convnext_tiny"),
     pytest.param("densenet121", "DenseNet121", (32, 64), DENSE, id="densenet121"),
     *(
         pytest.param(
@@ -27,15 +29,55 @@ PAIRS = [
         )
         for depth in (169, 201)
     ),
+    *(
+        pytest.param(name, theirs, (64, 65), MOBILE, id=name)
+        for name, theirs in (
+            ("efficientnet_b0", "EfficientNetB0"),
+            ("efficientnet_v2_b0", "EfficientNetV2B0"),
+        )
+    ),
+    pytest.param(
+        "inception_resnet_v2",
+        "InceptionResNetV2",
+        (75, 96),
+        {},
+        id="inception_resnet_v2",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param("inception_v3", "InceptionV3", (75, 96), {}, id="inception_v3"),
+    # Theirs pads an odd size at the bottom and right only, too, which ``same`` does not.
+    pytest.param("mobilenet", "MobileNet", (32, 64), MOBILE | {"width": 0.25}, id="mobilenet"),
     pytest.param(
         "mobilenet_v2",
         "MobileNetV2",
         (32, 65),
-        {"norm": zoo.Norm(epsilon=1e-3), "width": 0.35, "padding": "same"},
+        MOBILE | {"width": 0.35},
         id="mobilenet_v2",
     ),
     pytest.param("resnet50", "ResNet50", (32, 65), DENSE, id="resnet50"),
     pytest.param("resnet50_v2", "ResNet50V2", (32, 65), DENSE, id="resnet50_v2"),
+    *(
+        pytest.param(
+            f"mobilenet_v3_{size}{'_minimalistic' if minimalistic else ''}",
+            f"MobileNetV3{size.title()}",
+            (32, 65),
+            MOBILE | {"width": width, "minimalistic": minimalistic},
+            id=f"mobilenet_v3_{size}_{'minimalistic_' if minimalistic else ''}{width}",
+        )
+        for size, minimalistic, width in (
+            ("large", False, 1.0),
+            ("small", False, 0.75),
+            ("small", True, 1.0),
+        )
+    ),
+    pytest.param(
+        "nasnet_mobile",
+        "NASNetMobile",
+        (64, 96),
+        MOBILE,
+        id="nasnet_mobile",
+        marks=pytest.mark.slow,
+    ),
     pytest.param("vgg16", "VGG16", (32, 64), {"norm": None}, id="vgg16", marks=pytest.mark.slow),
     pytest.param("vgg19", "VGG19", (32, 32), {"norm": None}, id="vgg19", marks=pytest.mark.slow),
     pytest.param(
@@ -63,15 +105,42 @@ def trained(model: keras.Model) -> keras.Model:
         "moving_mean": lambda shape: random.normal(0, 0.3, shape),
         "moving_variance": lambda shape: random.uniform(0.5, 1.5, shape),
     }
-    for variable in model.variables:
+    for variable in model.weights:
         shape = variable.shape
         if variable.name.endswith("kernel"):  # a separable convolution has two
             # A depthwise kernel sums over its positions only: (height, width, channels, 1).
             summed = shape[:2] if len(shape) == 4 and shape[-1] == 1 else shape[:-1]
             variable.assign(random.normal(0, np.sqrt(2 / np.prod(summed)), shape))
         else:
-            variable.assign(draws[variable.name](shape))
+            draw = draws.get(variable.name, draws["gamma"])  # a LayerScale's factors have no name
+            variable.assign(draw(shape))
     return model
+
+
+def weights(model: keras.Model) -> list[keras.Variable]:
+    """The weights as their layers are met on the way from the output, the first operand's first.
+
+    A model's own order depends on how many layers without weights there are.
+    """
+    found: dict[int, keras.Operation] = {}
+    waiting = [(model.output, False)]
+    while waiting:
+        tensor, seen = waiting.pop()
+        layer, node, _ = tensor._keras_history
+        if seen:
+            found[id(layer)] = layer
+        elif id(layer) not in found:
+            waiting.append((tensor, True))
+            given = layer._inbound_nodes[node].input_tensors
+            waiting += [(tensor, False) for tensor in reversed(given)]
+    return [weight for layer in found.values() for weight in getattr(layer, "weights", [])]
+
+
+def without_preprocessing(model: keras.Model) -> keras.Model:
+    """Cut off the layers that scale the image, which ours takes scaled."""
+    kinds = keras.layers.Rescaling | keras.layers.Normalization
+    last = [layer for layer in model.layers[:4] if isinstance(layer, kinds)]
+    return keras.Model(last[-1].output, model.output) if last else model
 
 
 def difference(model: keras.Model, reference: keras.Model) -> float:
@@ -84,11 +153,13 @@ def difference(model: keras.Model, reference: keras.Model) -> float:
 
 @pytest.mark.parametrize(("name", "theirs", "size", "options"), PAIRS)
 def test_the_same_weights_give_the_same_outputs(name, theirs, size, options):
-    width = {"alpha": options["width"]} if "width" in options else {}
-    build = getattr(keras.applications, theirs)
     shape = (*size, 3)
-    reference = build(weights=None, classifier_activation=None, input_shape=shape, **width)
-    trained(reference)
+    names = {"width": "alpha", "minimalistic": "minimalistic"}
+    extra = {names[key]: value for key, value in options.items() if key in names}
+    options = {key: value for key, value in options.items() if key != "minimalistic"}
+    build = getattr(keras.applications, theirs)
+    reference = build(weights=None, classifier_activation=None, input_shape=shape, **extra)
+    reference = trained(without_preprocessing(reference))
     model = zoo.create_model(name, input_shape=shape, **options)
     matching.carry(reference, model)
     assert difference(model, reference) <= 1e-5
@@ -98,12 +169,48 @@ def test_the_same_weights_give_the_same_outputs(name, theirs, size, options):
     assert difference(*wide) <= 1e-10
 
 
-@pytest.mark.parametrize("width", [0.35, 0.75, 1.3, 1.4])
-def test_mobilenet_v2_has_the_same_channels(width):
-    reference = outline(keras.applications.MobileNetV2, weights=None, alpha=width)
-    model = outline(zoo.create_model, "mobilenet_v2", width=width)
-    shapes = [[variable.shape for variable in side.variables] for side in (reference, model)]
-    assert shapes[0] == shapes[1]
+@pytest.mark.parametrize(
+    ("name", "theirs", "width"),
+    [
+        *(("mobilenet", "MobileNet", width) for width in (0.5, 0.75, 1.0)),
+        *(("mobilenet_v2", "MobileNetV2", width) for width in (0.35, 0.75, 1.3, 1.4)),
+        *(("mobilenet_v3_large", "MobileNetV3Large", width) for width in (0.75, 1.25)),
+        *(("mobilenet_v3_small", "MobileNetV3Small", width) for width in (0.75, 1.25)),
+    ],
+)
+def test_a_width_has_the_same_channels(name, theirs, width):
+    reference = outline(getattr(keras.applications, theirs), weights=None, alpha=width)
+    assert shapes(outline(zoo.create_model, name, width=width)) == shapes(reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        *(
+            (f"convnext_{size.lower()}", f"ConvNeXt{size}")
+            for size in ("Small", "Base", "Large", "XLarge")
+        ),
+        *((f"efficientnet_b{size}", f"EfficientNetB{size}") for size in range(1, 8)),
+        *(
+            (f"efficientnet_v2_{size.lower()}", f"EfficientNetV2{size}")
+            for size in ("B1", "B2", "B3", "S", "M", "L")
+        ),
+        ("mobilenet_v3_large_minimalistic", "MobileNetV3Large"),
+        ("nasnet_large", "NASNetLarge"),
+    ],
+)
+def test_a_large_variant_has_weights_of_the_same_shapes(name, theirs):
+    extra = {"minimalistic": True} if "minimalistic" in name else {}
+    reference = outline(getattr(keras.applications, theirs), weights=None, **extra)
+    model = outline(zoo.create_model, name)
+    assert model.input_shape[1:] == reference.input_shape[1:] or reference.input_shape[1] is None
+    assert shapes(model) == shapes(without_preprocessing(reference))
+
+
+def shapes(model: keras.Model) -> list[list[int]]:
+    """The shapes of a model's weights, in the order of the graph and without sides of 1."""
+    return [[side for side in weight.shape if side > 1] for weight in weights(model)]
 
 
 def test_mobilenet_v2_pads_an_even_size_on_both_sides_where_theirs_pads_one():
