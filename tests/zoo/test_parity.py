@@ -35,7 +35,14 @@ PAIRS = [
         id="mobilenet_v2",
     ),
     pytest.param("resnet50", "ResNet50", (32, 65), DENSE, id="resnet50"),
-    pytest.param("resnet50_v2", "ResNet50V2", (32, 65), DENSE, id="resnet50_v2"),
+    pytest.param(
+        "resnet50_v2",
+        "ResNet50V2",
+        (32, 65),
+        DENSE,
+        id="resnet50_v2",
+        marks=pytest.mark.slow,
+    ),
     pytest.param("vgg16", "VGG16", (32, 64), {"norm": None}, id="vgg16", marks=pytest.mark.slow),
     pytest.param("vgg19", "VGG19", (32, 32), {"norm": None}, id="vgg19", marks=pytest.mark.slow),
     pytest.param(
