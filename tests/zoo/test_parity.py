@@ -55,7 +55,9 @@ PAIRS = [
         id="mobilenet_v2",
     ),
     pytest.param("resnet50", "ResNet50", (32, 65), DENSE, id="resnet50"),
-    pytest.param("resnet50_v2", "ResNet50V2", (32, 65), DENSE, id="resnet50_v2"),
+    pytest.param(
+        "resnet50_v2", "ResNet50V2", (32, 65), DENSE, id="resnet50_v2", marks=pytest.mark.slow
+    ),
     *(
         pytest.param(
             f"mobilenet_v3_{size}{'_minimalistic' if minimalistic else ''}",
