@@ -129,7 +129,8 @@ def residual_block(
     added = inception.join(x, branches, options=options, name=name)
     added = blocks.conv(added, x.shape[-1], 1, bias=True, name=f"{name}_project_conv")
     if scale != 1.0:
-        added = layers.Rescaling(scale, name=f"{name}_scale")(added)
+        # A Rescaling layer would round the factor to float32 in a float64 model, too.
+        added = blocks.keras.ops.multiply(added, scale)
     x = blocks.add(x, added, drop=drop, name=name)
     return layers.Activation("relu", name=f"{name}_act")(x) if activated else x
 
