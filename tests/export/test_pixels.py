@@ -1,11 +1,14 @@
 """Files that take images as a decoder makes them: their preprocessing is the card's."""
 
+import json
+
 import numpy as np
 import onnx
 import PIL.Image
 import pytest
 
 import export
+import training
 import zoo
 from export import pixel_checks, pixels
 from export.onnx_metadata import load, read_metadata
@@ -197,3 +200,31 @@ def test_a_picture_is_classified_as_the_model_classifies_it(path, model, preproc
 def test_pixels_need_a_preprocessing(model, tmp_path):
     with pytest.raises(zoo.InputError, match="pixels: accepted with a preprocessing"):
         export.to_onnx(model, tmp_path / "model.onnx", pixels=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_bundle_for_a_server_takes_pixels(precision, tmp_path):
+    data = training.load_data("digits")
+    made = zoo.card("resnet20.digits").preprocessing
+    bundle = export.bundle(
+        "resnet20.digits",
+        tmp_path / "bundle",
+        target="triton",
+        precision=precision,
+        pixels=True,
+        data=(made(data.test.images), data.test.labels),
+        calibration=(made(data.train.images[:640]), data.train.labels[:640]),
+    )
+    config = (bundle / "resnet20.digits" / "config.pbtxt").read_text(encoding="utf-8")
+    assert "TYPE_UINT8" in config
+    request = json.loads((bundle / "sample_request.json").read_text(encoding="utf-8"))
+    assert request["inputs"][0]["datatype"] == "UINT8"
+    verdict = export.validate_bundle(bundle)
+    assert verdict.ok, verdict.why()
+
+
+@pytest.mark.parametrize("asked", [{"pixels": True}, {"precision": "int8", "calibration": ()}])
+def test_a_server_that_reads_no_onnx_file_takes_neither_pixels_nor_integers(asked, tmp_path):
+    with pytest.raises(zoo.InputError, match="target tfserving: its server reads no ONNX file"):
+        export.bundle("resnet20.digits", tmp_path / "bundle", target="tfserving", **asked)
