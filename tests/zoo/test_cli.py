@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_no_command_shows_the_help(capsys):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_has_a_runnable_looking_example(capsys, command):
     assert run([command, "--help"]) == 0
-    assert f"Example: zoo {command}" in capsys.readouterr().out
+    assert re.search(rf"Examples?: zoo {command}", capsys.readouterr().out)
 
 
 def test_list_prints_a_line_for_each_name(capsys):

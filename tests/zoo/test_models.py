@@ -27,6 +27,8 @@ PARAMETERS = {
     "ds_cnn_s": 23_180,
     "ds_cnn_m": 136_580,
     "ds_cnn_l": 413_736,
+    # Jordan 2024 has 1.97 million.
+    "fastnet": 1_972_802,
     # Huang et al. 2017, table 2, have 0.8 million for DenseNet-BC-100-12; torchvision's three for
     # ImageNet have just as many as ours.
     "densenet121": 7_978_856,

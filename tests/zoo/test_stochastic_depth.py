@@ -14,7 +14,13 @@ from .networks import FAMILIES, outline, small
 
 # By family, how many residual branches its small network has.
 BRANCHES = {
+    "convnext": 2,
+    "efficientnet": 2,
+    "efficientnet_v2": 5,
+    "ghostnet": 3,
+    "inception_resnet_v2": 2,
     "mobilenet_v2": 1,
+    "mobilenet_v3": 1,
     "preact_resnet": 2,
     "regnet_x": 1,
     "regnet_y": 3,
@@ -79,8 +85,9 @@ def test_inference_is_the_same_and_norms_fold_through_it(family):
 def test_a_family_without_residual_branches_refuses_a_rate(family):
     with pytest.raises(zoo.InputError) as caught:
         outline(small, family, stochastic_depth=0.1)
+    name = outline(small, family).name
     assert str(caught.value) == (
-        "stochastic_depth: small has no residual branches that could be left out; "
+        f"stochastic_depth: {name} has no residual branches that could be left out; "
         "accepted is 0; received 0.1"
     )
 

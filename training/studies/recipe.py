@@ -131,8 +131,13 @@ class StudyRecipe(Settings):
             raise InputError(f"{path}: {error}") from error
 
     def digest(self) -> str:
-        """Hash all that decides results and verdicts; texts for readers make no difference."""
-        content = _without_words(self.to_dict())
+        """Hash all that decides results and verdicts; texts for readers make no difference.
+
+        Of the training only what is not the default counts: a key that recipes get later had the
+        default's effect before.
+        """
+        training = self.training.model_dump(mode="json", exclude_defaults=True)
+        content = _without_words({**self.to_dict(), "training": training})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
