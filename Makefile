@@ -1,5 +1,6 @@
 # make demo   train, fold, certify, export and validate a ResNet-20 on handwritten digits
 # make test   lint, types, the fast suite, then the slow one
+# make nightly  the largest networks of the zoo, which take minutes each
 # Nothing is needed but Python 3.11+ and make: each target sets up .venv by itself.
 
 PYTHON ?= python3
@@ -9,14 +10,18 @@ READY := $(VENV)/.ready
 # Two files of tests at a time: most of their time is Python's, on one core. Each process takes up to 4 GB.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo test check format clean
+.PHONY: demo test nightly check format clean
 
 demo: $(READY)
 	$(BIN)/zoo demo
 
 test: check
-	$(PYTEST) -m "not slow"
-	$(PYTEST) -m slow
+	$(PYTEST) -m "not slow and not nightly"
+	$(PYTEST) -m "slow and not nightly"
+
+# The largest networks of the zoo, one process: some take 10 GB.
+nightly: check
+	$(BIN)/python -m pytest -m nightly
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -11,23 +11,38 @@ from keras.src.legacy.saving import legacy_h5_format
 import export
 import zoo
 from export import sources
-from zoo import downloads, matching, official, pretrained
+from zoo import downloads, facts, matching, official, pretrained
 
 from .server import serving
 from .test_parity import difference, trained
 
 NAMES = official.names()
 FAST = ("mobilenet_v2.imagenet_w035",)  # the others take more than a few seconds
-# Where the weights depend on the size, or the strides ask for more than 32 pixels.
-SIZES = {"vgg": 32, "xception": 71, "inception": 75, "nasnet": 32}
+# Larger ones take minutes; a smaller one of each family stands for them in every run.
+PARAMETERS, LAYERS = 40e6, 500
+# Where the weights depend on the size, or the strides ask for more than 32 pixels, or the last maps
+# of 32 pixels would be so small that the image hardly matters behind random weights.
+SIZES = {
+    "efficientnet_b0": 64,
+    "efficientnet_b1": 64,
+    "vgg": 32,
+    "xception": 71,
+    "inception": 75,
+    "nasnet": 32,
+}
 
 
 def marked(names: list[str]) -> list:
     """The names as parameters, the slow ones marked."""
-    return [
-        pytest.param(name, marks=() if name in FAST else pytest.mark.slow, id=name)
-        for name in names
-    ]
+    return [pytest.param(name, marks=mark(name), id=name) for name in names]
+
+
+def mark(name: str) -> pytest.MarkDecorator | tuple[()]:
+    """When a test of some weights runs."""
+    known = facts.read()[name]
+    if known.parameters > PARAMETERS or known.layers > LAYERS:
+        return pytest.mark.nightly
+    return () if name in FAST else pytest.mark.slow
 
 
 def side(name: str) -> int:
