@@ -25,6 +25,7 @@ PARAMETERS, LAYERS = 40e6, 500
 SIZES = {
     "efficientnet_b0": 64,
     "efficientnet_b1": 64,
+    "mobilenet.": 64,
     "vgg": 32,
     "xception": 71,
     "inception": 75,
