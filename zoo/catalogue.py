@@ -107,6 +107,8 @@ def _weights() -> Iterator[Row]:
     for name in sorted({*lying, *official.names()}):
         card = read_card(name) if name in lying else official.card(name)
         known = counted.get(name)
+        if known and _parameters(card) not in (None, known.parameters):
+            known = None  # a user's own weights of that name, of another network
         yield Row(
             name=name,
             size=card.input_shape[:2],

@@ -119,7 +119,13 @@ def test_pretrained_weights_go_the_same_way(capsys, trained, monkeypatch):
     for path in filter(Path.is_file, trained.iterdir()):
         (folder / path.name).write_bytes(path.read_bytes())
     monkeypatch.setenv("FOLDZOO_MODELS", str(folder.parent))
-    assert document(capsys, "list", "--pretrained") == {"models": ["resnet20.digits"]}
+    listed = document(capsys, "list", "resnet20*", "--pretrained")
+    assert listed["models"] == ["resnet20.digits"]
+    metrics = zoo.card("resnet20.digits").metrics
+    # Those of this half as wide network, not of the weights of that name that the package has.
+    facts = listed["facts"]["resnet20.digits"]
+    assert facts["accuracy"] == metrics["test_accuracy"]
+    assert facts["parameters"] == metrics["parameters"]
     assert document(capsys, "show", "resnet20.digits")["width"] == 0.5
     told = document(capsys, "evaluate", "resnet20.digits", "--data", "digits")
     assert told["accuracy"] == zoo.card("resnet20.digits").metrics["test_accuracy"]
