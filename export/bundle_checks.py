@@ -1,5 +1,6 @@
 """The verdict on a bundle as it was shipped: are these the files, and do they fit one another?"""
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,12 +125,21 @@ def _parity(
     if not problem:
         try:
             model = keras_files.load(folder / FOLDED_FILE)
-            return list(validate(model, folder / file, data=data, progress=progress).checks)
+            verdict = validate(
+                model, folder / file, data=data, accepted=_accepted(told), progress=progress
+            )
+            return list(verdict.checks)
         except InputError as error:
             if data is not None:
                 raise
             problem = str(error)
     return [Check("parity with Keras", False, "not compared", "compared", problem)]
+
+
+def _accepted(told: manifest.Manifest) -> float:
+    """Return the error that the file was shipped with leave for, by the trained model's own."""
+    limit = told.values["tolerances"].get("verdict")
+    return limit if isinstance(limit, float) and math.isfinite(limit) else 0.0
 
 
 def _runtime(folder: Path, target: Target, told: manifest.Manifest) -> list[Check]:

@@ -6,8 +6,8 @@ takes that number at its start only; and each format has one for its memory.
 
 import concurrent.futures
 import concurrent.futures.process
-import importlib.util
 import multiprocessing
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from export.errors import ExportError
 from export.latency import calls, runner, take_turns
 
-_KILOBYTES = 1024  # of ru_maxrss on Linux, in a megabyte
+_KILOBYTES = 1024  # in 2^20 bytes
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,16 @@ def turns(
 
 
 def peak(one: Candidate, batch: int, threads: int) -> float | None:
-    """Load and run one format; return the process's largest memory in 2^20 bytes."""
-    calls(_runner(one, batch, threads), seconds=0)
-    if importlib.util.find_spec("resource") is None:  # of Unix alone
-        return None
-    import resource
+    """Load and run one format; return the process's largest memory in 2^20 bytes, on Linux.
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KILOBYTES
+    What getrusage tells of a process is at least what its parent had when it began.
+    """
+    calls(_runner(one, batch, threads), seconds=0)
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return None
+    (found,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status.read_text(encoding="utf-8"), re.MULTILINE)
+    return int(found) / _KILOBYTES
 
 
 def _runner(one: Candidate, batch: int, threads: int) -> Callable[[], Any]:

@@ -56,6 +56,7 @@ def validate(
     *,
     data: Data | None = None,
     card: "Card | None" = None,
+    accepted: float = 0.0,
     progress: Progress | None = None,
 ) -> Validation:
     """Judge whether an ONNX file is sound and computes what a Keras model computes.
@@ -73,6 +74,8 @@ def validate(
             the classes' numbers.
         card: What is known of the model's weights, where something is: the file must then tell the
             same preprocessing and labels, if it tells any, and is fed by the card's.
+        accepted: An error that is accepted in any case. Where the model is the folded copy of a
+            trained one, which may round less, the limit by the trained one's own error.
         progress: Called with what is done, how many steps are done, and how many there are.
 
     Returns:
@@ -106,7 +109,7 @@ def validate(
     elif _comparable(sessions, given):
         names = sessions["all"].outputs
         reference = parity.Reference.of(given.model, probabilities=PROBABILITIES in names[1:])
-        run = _Run(proto, reference, sessions, nchw, progress or (lambda what, done, total: None))
+        run = _Run(proto, reference, sessions, nchw, progress or _silent, accepted)
         preprocessing = _preprocessing(metadata) if card is None else card.preprocessing
         checks += run.compare(list(probes(given.model, preprocessing, _images(data))))
         if data is not None:
@@ -129,6 +132,10 @@ def _from_pixels(
     if preprocessing is None:
         return [Check("preprocessing inside the file", False, "not told", "told")]
     return list(pixel_checks.checks(whole, front, reference, preprocessing))
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 _WHY_NOT = "the file cannot be loaded, or its inputs or outputs are not the model's"
@@ -236,13 +243,14 @@ class _Run:
     sessions: dict[str, Session]
     nchw: bool
     progress: Progress
+    accepted: float
     own_error: float = field(default=0.0, init=False)
     error: float = field(default=0.0, init=False)
 
     @property
     def limit(self) -> float:
         """What error the file may have."""
-        return parity.limit_for(self.own_error)
+        return max(self.accepted, parity.limit_for(self.own_error))
 
     def compare(self, batches: list[Probe]) -> list[Check]:
         """Compare the file with the model on made-up and real batches."""
