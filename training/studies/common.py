@@ -120,6 +120,8 @@ def best_rate(
 ) -> float | None:
     """Choose the rate at which the tuning runs of a variant came to the highest mean.
 
+    They are measured on the images that are held out for choices.
+
     Args:
         variant: The variant.
         rates: What was tried.

@@ -35,7 +35,7 @@ class Grid(Settings):
         tuning_seeds: By how many seeds, other ones, it is chosen.
         targets: Test accuracies, ascending; the steps to each are counted, and the last one
             decides.
-        every: After how many steps the test images are measured each time.
+        every: After how many steps the accuracy is measured each time.
     """
 
     variants: Variants
@@ -79,7 +79,7 @@ def perform(run: Run, bench: "Bench") -> dict[str, Any]:
         seed=chosen["seed"],
     )
     marks = tuple(range(grid.every, bench.recipe.steps + 1, grid.every))
-    done = bench.train(recipe, measure_at=marks)
+    done = bench.train(recipe, measure_at=marks, choosing=chosen["stage"] == "tune")
     curve = [(step, found.accuracy) for step, found in sorted(done.measured.items())]
     return {
         **done.to_dict(),
@@ -189,4 +189,4 @@ def _plot(found: dict[str, tuple[float, list[Any]]]) -> Plot:
     return Plot("Accuracy on the test images", "step", lines, percent=True)
 
 
-STUDY = Study(Grid, runs, perform, summary)
+STUDY = Study(Grid, runs, perform, summary, chooses=True)

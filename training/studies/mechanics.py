@@ -87,7 +87,7 @@ def _precise(bench: "Bench", recipe: Any, model: Any) -> dict[str, float]:
     exact = arrays([norm.moving_variance for norm in batch_norms(twin)])
     off = np.concatenate([np.abs(np.log(a / b)) for a, b in zip(moving, exact, strict=True)])
     return {
-        "precise_accuracy": bench.measure(twin).accuracy,
+        "precise_accuracy": bench.measure(twin, bench.data.test).accuracy,
         "variance_off": float(np.median(off)),
     }
 

@@ -79,7 +79,7 @@ def perform(run: Run, bench: "Bench") -> dict[str, Any]:
         if step == bench.recipe.steps and chosen["stage"] == "measure":
             kept.update(_folded(model, fold(model).model, bench))
 
-    done = bench.train(recipe, watch=at_the_end)
+    done = bench.train(recipe, watch=at_the_end, choosing=chosen["stage"] == "tune")
     return {**done.to_dict(), **kept}
 
 
@@ -172,7 +172,7 @@ def _plot(recipe: StudyRecipe, results: Results) -> Plot:
         mean = statistics.mean(results[run.id]["accuracy"] for run in some)
         lines.setdefault(variant, []).append(point(rate, [mean]))
     return Plot(
-        "Accuracy by learning rate, of the runs that chose it",
+        "Accuracy on held-out images by learning rate, of the runs that chose it",
         "learning rate",
         lines,
         percent=True,
@@ -180,4 +180,4 @@ def _plot(recipe: StudyRecipe, results: Results) -> Plot:
     )
 
 
-STUDY = Study(Grid, runs, perform, summary)
+STUDY = Study(Grid, runs, perform, summary, chooses=True)

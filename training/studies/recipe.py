@@ -34,6 +34,8 @@ class StudyRecipe(Settings):
         seeds: The seeds of each setting; at least five for a verdict.
         steps: The number of training steps of a run.
         train_images: How many training images are learned from, the first ones; 0 for all.
+        held_out_images: How many training images choices are made by, the last ones: no run learns
+            from them, and no result is measured on them. 0 for a study that chooses nothing.
         test_images: How many test images are measured on, the first ones; 0 for all.
         training: What is common to all runs; see `training.Recipe`.
         grid: What they differ in; each study has keys of its own.
@@ -57,6 +59,7 @@ class StudyRecipe(Settings):
     ]
     steps: Annotated[Whole, pydantic.Field(ge=1)]
     train_images: Annotated[Whole, pydantic.Field(ge=0)] = 0
+    held_out_images: Annotated[Whole, pydantic.Field(ge=0)] = 0
     test_images: Annotated[Whole, pydantic.Field(ge=0)] = 0
     training: Recipe
     grid: Any
@@ -86,9 +89,14 @@ class StudyRecipe(Settings):
             )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: accepted are different ones; received {list(self.seeds)}")
-        grid = find(self.name).grid
-        if not isinstance(self.grid, grid):
-            object.__setattr__(self, "grid", grid(**dict(self.grid)))
+        study = find(self.name)
+        if study.chooses and not self.held_out_images:
+            raise ValueError(
+                "held_out_images: accepted is 1 or more, since this study chooses by them; "
+                "received 0"
+            )
+        if not isinstance(self.grid, study.grid):
+            object.__setattr__(self, "grid", study.grid(**dict(self.grid)))
         return self
 
     @classmethod

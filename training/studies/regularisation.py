@@ -60,7 +60,7 @@ def _run(variant: str, dropout: float, seed: int) -> Run:
 
 
 def perform(run: Run, bench: "Bench") -> dict[str, Any]:
-    """Train once; measure both splits, and the noise where there is a BatchNorm and no dropout."""
+    """Train once; measure all splits, and the noise where there is a BatchNorm and no dropout."""
     grid, chosen, base = bench.recipe.grid, run.settings, bench.recipe.training
     recipe = training_of(
         base,
@@ -71,11 +71,12 @@ def perform(run: Run, bench: "Bench") -> dict[str, Any]:
     )
     from training.averaging import batch_norms
 
-    kept: dict[str, Any] = {}
+    kept: dict[str, Any] = {"train_accuracy": 0.0, "held_out_accuracy": 0.0}
 
     def at_the_end(step: int, model: Any) -> None:
         if step == bench.recipe.steps:
             kept["train_accuracy"] = bench.measure(model, bench.data.train).accuracy
+            kept["held_out_accuracy"] = bench.measure(model, bench.held_out).accuracy
             if batch_norms(model) and not chosen["dropout"]:
                 kept["noise"] = {
                     str(size): noise(model, _batches(bench, recipe.seed, size))
@@ -83,7 +84,7 @@ def perform(run: Run, bench: "Bench") -> dict[str, Any]:
                 }
 
     done = bench.train(recipe, watch=at_the_end)
-    return {"train_accuracy": 0.0, **done.to_dict(), **kept}
+    return {**done.to_dict(), **kept}
 
 
 def _batches(bench: "Bench", seed: int, size: int) -> list[np.ndarray]:
@@ -141,7 +142,10 @@ def summary(recipe: StudyRecipe, results: Results) -> Summary:
         for variant in grid.variants
     }
     best = {
-        variant: [_best(rates, at) for at in range(len(seeds))] for variant, rates in test.items()
+        variant: _best(
+            {rate: numbers(variant, rate, "held_out_accuracy") for rate in grid.dropouts}
+        )
+        for variant in grid.variants
     }
     first = grid.dropouts[0]
     noises = _noises(recipe, results)
@@ -200,6 +204,10 @@ def summary(recipe: StudyRecipe, results: Results) -> Summary:
             ),
         ],
         plots=plots,
+        notes=(
+            "The best dropout of a seed is the rate with the highest accuracy on the held-out "
+            "images.",
+        ),
     )
 
 
@@ -213,9 +221,10 @@ def _noises(recipe: StudyRecipe, results: Results) -> dict[int, list[float]]:
     return {size: [one[str(size)] for one in some] for size in recipe.grid.noise_sizes}
 
 
-def _best(accuracies: Mapping[float, list[float]], at: int) -> float:
-    """Choose the rate of dropout with the highest accuracy of one seed; the lower one of equals."""
-    return max(sorted(accuracies), key=lambda rate: accuracies[rate][at])
+def _best(accuracies: Mapping[float, list[float]]) -> list[float]:
+    """Choose each seed's rate of dropout with the highest accuracy; the lower one of equals."""
+    seeds = zip(*(accuracies[rate] for rate in sorted(accuracies)), strict=True)
+    return [sorted(accuracies)[int(np.argmax(some))] for some in seeds]
 
 
 def _slope(sizes: tuple[int, ...], noises: tuple[float, ...]) -> float:
@@ -223,4 +232,4 @@ def _slope(sizes: tuple[int, ...], noises: tuple[float, ...]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(noises), 1)[0])
 
 
-STUDY = Study(Grid, runs, perform, summary)
+STUDY = Study(Grid, runs, perform, summary, chooses=True)

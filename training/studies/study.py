@@ -99,12 +99,14 @@ class Study:
         runs: Lists the runs, given what is known so far: later ones may depend on earlier ones.
         perform: Does one run and returns plain values.
         summary: Makes measures, tables and plots of all runs.
+        chooses: Whether it chooses a setting by results: then its recipe holds images out for that.
     """
 
     grid: type[Settings]
     runs: Callable[["StudyRecipe", Results], list[Run]]
     perform: Callable[[Run, "Bench"], dict[str, Any]]
     summary: Callable[["StudyRecipe", Results], Summary]
+    chooses: bool = False
 
 
 def find(name: str) -> Study:

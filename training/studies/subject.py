@@ -26,11 +26,14 @@ class Subject:
 
     Args:
         data: The images, already reduced to those that are used.
+        held_out: Training images that no run learns from, to make choices by; None where the
+            recipe holds none out.
         build: Makes a model with new weights, given the recipe of a run.
         identity: What tells this subject from others, as plain values.
     """
 
     data: Data
+    held_out: Split | None
     build: Callable[[Recipe], Any]
     identity: dict[str, str]
 
@@ -63,15 +66,16 @@ def subject(
     else:
         loaded = data if isinstance(data, Data) else _of_arrays(data)
         identity["data"] = _digest(loaded)
+    train, held_out = _without_last(loaded.train, recipe.held_out_images)
     loaded = replace(
         loaded,
-        train=_first(loaded.train, recipe.train_images, "train_images"),
+        train=_first(train, recipe.train_images, "train_images"),
         test=_first(loaded.test, recipe.test_images, "test_images"),
     )
     if model is None:
-        return Subject(loaded, lambda run: _zoo_model(run, loaded), identity)
+        return Subject(loaded, held_out, lambda run: _zoo_model(run, loaded), identity)
     identity["model"] = _architecture(model(Norm("batch"), 0.0))
-    return Subject(loaded, lambda run: model(run.norm, run.dropout), identity)
+    return Subject(loaded, held_out, lambda run: model(run.norm, run.dropout), identity)
 
 
 def _zoo_model(run: Recipe, data: Data) -> Any:
@@ -139,6 +143,19 @@ def _nameless(config: Any) -> Any:
     if isinstance(config, Mapping):
         return {key: _nameless(value) for key, value in config.items() if key != "name"}
     return [_nameless(value) for value in config] if isinstance(config, list | tuple) else config
+
+
+def _without_last(split: Split, count: int) -> tuple[Split, Split | None]:
+    """Take the last images away; return what is left, and those."""
+    if not count:
+        return split, None
+    if count >= len(split):
+        raise InputError(
+            f"held_out_images: accepted is less than the {len(split)} training images; "
+            f"received {count}"
+        )
+    at = np.arange(len(split))
+    return split.take(at[:-count]), split.take(at[-count:])
 
 
 def _first(split: Split, count: int, key: str) -> Split:

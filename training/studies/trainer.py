@@ -35,7 +35,7 @@ class Trained:
         diverged: The step, counted from 1, whose loss was no number, or whose gradients were none
             in float16 at any scale; None where there was no such step.
         step_seconds: The median time of a step, without those that trace and compile.
-        measured: What was measured on the test images, by the step after which it was.
+        measured: What was measured, by the step after which it was.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Trained:
 
     @property
     def accuracy(self) -> float:
-        """The last accuracy on the test images; 0 for a run that diverged."""
+        """The last accuracy that was measured; 0 for a run that diverged."""
         if self.diverged is not None or not self.measured:
             return 0.0
         return self.measured[max(self.measured)].accuracy
@@ -110,22 +110,26 @@ class Bench:
         watch: Callable[[int, Any], None] | None = None,
         stop: Callable[[Metrics], bool] | None = None,
         steps: int = 0,
+        choosing: bool = False,
     ) -> Trained:
         """Train one model from new weights.
 
         Args:
             run: The run's recipe. Its schedule goes over all steps.
-            measure_at: After which steps the test images are measured; also after the last one.
+            measure_at: After which steps the accuracy is measured; also after the last one.
             begin: Is given the model before the first step, to change its weights.
             watch: Is given the number of steps done, from 0, and the model.
             stop: Is told of each measurement; True ends the run.
             steps: The number of steps; 0 for the recipe's.
+            choosing: Whether it is measured on the images that are held out for choices, and not
+                on the test images.
 
         Returns:
             How it went. A loss that is no number ends a run; that is a result, not an error.
         """
         steps = steps or self.recipe.steps
         model, rates = self.model(run), self._rates(run, steps)
+        split = self.held_out if choosing else self.data.test
         if begin is not None:
             begin(model)
         done, times = Trained(), []
@@ -141,7 +145,7 @@ class Bench:
                 done.diverged = step
                 break
             if step in measure_at or step == steps:
-                done.measured[step] = self.measure(model)
+                done.measured[step] = self.measure(model, split)
                 if stop is not None and stop(done.measured[step]):
                     break
         if watch is not None and done.diverged is None:
@@ -149,12 +153,18 @@ class Bench:
         done.step_seconds = float(np.median(times[1:] or times))
         return done
 
-    def measure(self, model: Any, split: Split | None = None) -> Metrics:
+    @property
+    def held_out(self) -> Split:
+        """The images that choices are made by."""
+        assert self.subject.held_out is not None, "a study that chooses holds images out"
+        return self.subject.held_out
+
+    def measure(self, model: Any, split: Split) -> Metrics:
         """Measure a model as at inference; what is not finite counts as no answer.
 
         Args:
             model: A compiled keras.Model.
-            split: The images; None for the test images.
+            split: The images.
 
         Returns:
             The measurements.
@@ -164,7 +174,7 @@ class Bench:
             found = np.asarray(model.predict_on_batch(images), np.float64)
             return np.where(np.isfinite(found), np.clip(found, -1e6, 1e6), 0.0)
 
-        return evaluate(logits, split or self.data.test, preprocessing=self.data.preprocessing)
+        return evaluate(logits, split, preprocessing=self.data.preprocessing)
 
     def batches(self, run: Recipe, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Make so many batches of a run, epoch after epoch.

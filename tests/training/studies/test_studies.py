@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,15 +61,8 @@ def fold_nothing(model):
 
 def do(name, out=None, **options):
     """Do a study's fast form with the small model, on digits."""
-    return training.study(
-        name,
-        form="fast",
-        out=out,
-        model=builder,
-        data=training.load_data("digits", image_size=8),
-        fold=fold_nothing,
-        **options,
-    )
+    options.setdefault("data", training.load_data("digits", image_size=8))
+    return training.study(name, form="fast", out=out, model=builder, fold=fold_nothing, **options)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -120,6 +114,7 @@ def made_up(recipe):
     return {
         "accuracy": 0.9,
         "train_accuracy": 0.95,
+        "held_out_accuracy": 0.9,
         "precise_accuracy": 0.9,
         "variance_off": 0.1,
         "mean_accuracy": 0.8,
@@ -179,6 +174,61 @@ def test_runs_of_another_recipe_are_not_mixed_in(tmp_path):
         )
     with pytest.raises(InputError, match="model"):
         training.study("initialisation", form="fast", out=tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if find(name).chooses])
+def test_test_images_make_no_choice(name):
+    """With wrong labels on all test images, what choices are made by stays the same."""
+    data = training.load_data("digits", image_size=8)
+    wrong = replace(data, test=replace(data.test, labels=(data.test.labels + 1) % 10))
+    right, other = do(name).results, do(name, data=wrong).results
+
+    def chosen_by(results):
+        return {
+            run: one["accuracy" if run.startswith("tune") else "held_out_accuracy"]
+            for run, one in results.items()
+            if not run.startswith("measure")
+        }
+
+    assert chosen_by(right) == chosen_by(other) != {}
+    assert right != other
+
+
+def test_the_best_settings_are_those_of_the_held_out_images():
+    """A study takes the setting that is best there, though another is better on the test images."""
+    recipe = training.StudyRecipe.load("learning_rate", "fast")
+    by = {0.125: (0.7, 0.9), 100.0: (0.8, 0.1)}
+    results = {
+        run.id: {
+            **made_up(recipe),
+            **dict(zip(("accuracy", "held_out_accuracy"), by[run.settings["rate"]], strict=True)),
+        }
+        for run in find("learning_rate").runs(recipe, {})
+    }
+    (table,) = find("learning_rate").summary(recipe, results).tables
+    assert [row[1:3] for row in table.rows] == [("70.00 %", "0.125")] * 2
+
+    recipe = training.StudyRecipe.load("regularisation", "fast")
+    results = {
+        run.id: {**made_up(recipe), "held_out_accuracy": run.settings["dropout"]}
+        for run in find("regularisation").runs(recipe, {})
+    }
+    table = find("regularisation").summary(recipe, results).tables[0]
+    assert [row[-1] for row in table.rows] == ["0.5", ""] * 2
+
+
+def test_held_out_images_are_the_last_ones_and_not_learned_from():
+    data = training.load_data("digits", image_size=8)
+    recipe = training.StudyRecipe.load("placement", "fast")
+    for train_images in (0, 200):
+        given = subject(recipe.replace(train_images=train_images), data=data, model=builder)
+        rest = len(data.train) - recipe.held_out_images
+        assert len(given.data.train) == (train_images or rest)
+        np.testing.assert_array_equal(given.held_out.images, data.train.images[rest:])
+    with pytest.raises(InputError, match="held_out_images"):
+        subject(recipe.replace(held_out_images=len(data.train)), data=data, model=builder)
+    with pytest.raises(InputError, match="chooses"):
+        recipe.replace(held_out_images=0)
 
 
 def test_a_damaged_run_is_told(tmp_path):
