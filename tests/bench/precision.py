@@ -1,4 +1,4 @@
-"""Compare the speed of a training step in each precision, with TensorFlow's kernels and with XLA.
+"""Compare the speed of a training step in each precision, by each of the libraries that compute it.
 
     python -m tests.bench.precision [--out FILE]
 
@@ -16,12 +16,12 @@ from zoo import onednn
 from .records import fill_at_once, quartiles
 from .steps import Runner, ours
 
-# Each library, by whether the step is compiled with XLA. TensorFlow's kernels are its own.
-LIBRARIES = {"TensorFlow's kernels": False, "XLA": True}
+# Each library, by whether the step is compiled with XLA and whether TensorFlow may use oneDNN.
+LIBRARIES = {"TensorFlow's kernels": (False, "0"), "oneDNN": (False, "1"), "XLA": (True, "1")}
 VARIANTS = {
-    f"{precision}, {name}": (precision, jit)
+    f"{precision}, {name}": (precision, *how)
     for precision in ("float32", "mixed_bfloat16")
-    for name, jit in LIBRARIES.items()
+    for name, how in LIBRARIES.items()
 }
 BASE = next(iter(VARIANTS))
 ROUNDS = 9
@@ -32,8 +32,8 @@ def measure() -> dict[str, dict[str, Any]]:
     """Take turns over all variants; each round gives one rate for each."""
     load = os.getloadavg()[0]
     runners = {
-        name: ours({onednn.VARIABLE: "0"}, precision=precision, jit=jit)
-        for name, (precision, jit) in VARIANTS.items()
+        name: ours({onednn.VARIABLE: allowed}, precision=precision, jit=jit)
+        for name, (precision, jit, allowed) in VARIANTS.items()
     }
     Runner.ready(*runners.values())
     rounds = []
@@ -46,11 +46,11 @@ def measure() -> dict[str, dict[str, Any]]:
         name: {
             "images_per_second": statistics.median(one[name] for one in rounds),
             **quartiles([one[name] / one[BASE] for one in rounds]),
-            "chosen": jit is (jit_compile(precision) is True),
+            "chosen": allowed == "1" and jit is (jit_compile(precision) is True),
             "rounds": ROUNDS,
             "load": load,
         }
-        for name, (precision, jit) in VARIANTS.items()
+        for name, (precision, jit, allowed) in VARIANTS.items()
     }
 
 

@@ -8,6 +8,7 @@ from training.studies.recipe import StudyRecipe, list_studies
 
 from . import (
     applications,
+    cost,
     imports,
     latency,
     loader,
@@ -16,6 +17,7 @@ from . import (
     precision,
     quantization,
     scaling,
+    torch_training,
     write_docs,
     zoo_results,
 )
@@ -59,6 +61,8 @@ def test_all_of_keras_applications_is_listed():
         ("latency", latency.MODELS),
         ("precision", precision.VARIANTS),
         ("quantization", quantization.MODELS),
+        ("torch_training", torch_training.PRECISIONS),
+        ("cost", [cost.row_name(axis, value) for axis in cost.AXES for value in cost.AXES[axis]]),
         ("loader", loader.AUGMENTATIONS),
         ("imports", imports.CALLS),
         ("zoo_results", zoo_results.WEIGHTS),

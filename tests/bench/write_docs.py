@@ -295,6 +295,43 @@ def precision() -> str:
     return table(header, lines) + measured(results)
 
 
+def torch_training() -> str:
+    """Speeds of a training step beside PyTorch's."""
+    results = stored("torch_training")
+    lines = [
+        (
+            name,
+            f"{row['ours']:.0f}",
+            f"{row['torch']:.0f}",
+            f"**{row['ratio']:.2f}**",
+            f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}",
+            f"{row['ratio_least']:.2f} to {row['ratio_most']:.2f}",
+            row["rounds"],
+        )
+        for name, row in results["rows"].items()
+    ]
+    (torch,) = {row["torch_version"] for row in results["rows"].values()}
+    header = ("", "ours, images/s", f"PyTorch {torch}, images/s", "ours / PyTorch", "middle half")
+    return table((*header, "all", "rounds"), lines) + measured(results)
+
+
+def cost() -> str:
+    """Speeds of a training step by batch size, width and processes."""
+    results = stored("cost")
+    lines = [
+        (
+            name,
+            f"{row['images_per_second']:.0f}",
+            f"{row['least']:.0f} to {row['most']:.0f}",
+            row["precision"],
+            row["rounds"],
+        )
+        for name, row in results["rows"].items()
+    ]
+    header = ("", "images/s", "slowest to fastest run", "computed in", "rounds")
+    return table(header, lines) + measured(results)
+
+
 def loader() -> str:
     """Speeds of the making of batches, beside that of the training."""
     results = stored("loader")
@@ -422,6 +459,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantization_tried": quantization_tried,
     "scaling": scaling,
     "precision": precision,
+    "torch_training": torch_training,
+    "cost": cost,
     "loader": loader,
     "weights": weights,
     "results": results,
