@@ -16,6 +16,7 @@ from . import (
     onnx_nodes,
     precision,
     quantization,
+    recipe_heads,
     scaling,
     torch_training,
     write_docs,
@@ -35,6 +36,12 @@ def test_documents_are_as_written(path):
     assert text.count("<!-- written by") == text.count("<!-- end -->") > 0
     # To make them so: python -m tests.bench.write_docs
     assert write_docs.written(text) == text
+
+
+@pytest.mark.parametrize("path", recipe_heads.paths(), ids=lambda path: path.stem)
+def test_heads_of_recipes_are_as_written(path):
+    # To make them so: python -m tests.bench.recipe_heads
+    assert recipe_heads.written(path) == path.read_text(encoding="utf-8")
 
 
 def test_every_table_stands_in_a_document():

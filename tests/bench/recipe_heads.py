@@ -1,0 +1,74 @@
+"""Write into the heads of the recipes what the weights that ship were measured to be.
+
+    python -m tests.bench.recipe_heads
+
+A head ends with a paragraph of its own that begins with "Accuracy"; it is made of the card of the
+weights that the recipe trains, in saved_models. What stands before it is a person's.
+"""
+
+import re
+import textwrap
+from pathlib import Path
+
+import zoo
+from training.progress import duration
+from training.recipe import FOLDER
+from zoo import pretrained
+from zoo.cards import CARD_FILE, Card
+from zoo.files import write_text
+
+_WIDTH = 100
+_PARAGRAPH = re.compile(r"^# Accuracy .*\n(?:# .*\n)*", re.MULTILINE)
+
+
+def paths() -> list[Path]:
+    """List the recipes that come with the package."""
+    return sorted(FOLDER.glob("*.toml"))
+
+
+def head(card: Card | None) -> str:
+    """Tell accuracy, time and hardware.
+
+    Args:
+        card: Of the weights that the recipe trained; None where none ship.
+
+    Returns:
+        Lines of comment.
+    """
+    if card is None:
+        return "# Accuracy and time of the whole training are not measured yet.\n"
+    found = card.metrics
+    text = (
+        f"Accuracy on the {found['test_images']:,.0f} test images after the last epoch: "
+        f"{100 * found['test_accuracy']:.2f} % (95 % interval "
+        f"{100 * found['test_accuracy_low']:.2f} to {100 * found['test_accuracy_high']:.2f}), trained in "
+        f"{duration(found['train_seconds'])} on {card.hardware or 'unknown hardware'}, in "
+        f"{card.precision}, at {found['images_per_second']:.0f} images/s."
+    )
+    return textwrap.fill(text, _WIDTH, initial_indent="# ", subsequent_indent="# ") + "\n"
+
+
+def written(path: Path) -> str:
+    """Put the paragraph into the text of a recipe.
+
+    Raises:
+        ValueError: It has none, or several.
+    """
+    name = path.stem
+    folder = pretrained.folder(name) if name in zoo.list_models(pretrained=True) else None
+    card = None if folder is None else Card.read(folder / CARD_FILE)
+    text, count = _PARAGRAPH.subn(lambda _: head(card), path.read_text(encoding="utf-8"))
+    if count != 1:
+        raise ValueError(f"{path}: accepted is one paragraph '# Accuracy ...'; received {count}")
+    return text
+
+
+def main() -> None:
+    """Write all recipes anew."""
+    for path in paths():
+        write_text(path, written(path))
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
