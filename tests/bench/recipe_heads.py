@@ -38,11 +38,14 @@ def head(card: Card | None) -> str:
     if card is None:
         return "# Accuracy and time of the whole training are not measured yet.\n"
     found = card.metrics
+    low, accuracy, high = (
+        f"{100 * found[key]:.2f}"
+        for key in ("test_accuracy_low", "test_accuracy", "test_accuracy_high")
+    )
     text = (
         f"Accuracy on the {found['test_images']:,.0f} test images after the last epoch: "
-        f"{100 * found['test_accuracy']:.2f} % (95 % interval "
-        f"{100 * found['test_accuracy_low']:.2f} to {100 * found['test_accuracy_high']:.2f}), "
-        f"trained in {duration(found['train_seconds'])} on {card.hardware or 'unknown hardware'}, in "
+        f"{accuracy} % (95 % interval {low} to {high}), trained in "
+        f"{duration(found['train_seconds'])} on {card.hardware or 'unknown hardware'}, in "
         f"{card.precision}, at {found['images_per_second']:.0f} images/s."
     )
     return textwrap.fill(text, _WIDTH, initial_indent="# ", subsequent_indent="# ") + "\n"
