@@ -68,8 +68,17 @@ def _draw(axes: "Axes", plot: Plot) -> None:
         axes.set_yscale("log")
     if plot.percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        _keep_to_shares(axes, plot)
     axes.set_title(plot.title, fontsize=11)
     axes.set_xlabel(plot.x_label, fontsize=10)
     axes.legend(fontsize=8, frameon=False)
     axes.grid(color="#d9dde3", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _keep_to_shares(axes: "Axes", plot: Plot) -> None:
+    """Leave out of view what no share can be: an interval of Student's t knows no 0 % or 100 %."""
+    low, high = axes.get_ylim()
+    if all(mean >= 0 for points in plot.lines.values() for _, _, mean, _ in points):
+        low = max(low, -0.02)
+    axes.set_ylim(low, min(high, 1.02))

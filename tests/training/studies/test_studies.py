@@ -18,8 +18,9 @@ from training.studies import batch_size, convergence, covariate_shift, mechanics
 from training.studies.common import variant_norm
 from training.studies.gradients import Gradients
 from training.studies.recipe import FOLDER
+from training.studies.pictures import picture
 from training.studies.report import read_report
-from training.studies.study import find
+from training.studies.study import Plot, find
 from training.studies.subject import subject
 from training.studies.trainer import Bench
 from training.studies.weights import arrays
@@ -324,6 +325,15 @@ def test_gradients_are_those_of_the_loss():
     squared = sum(float((gradient**2).sum()) for gradient in found)
     # Central differences of a smooth loss in float32: an error of step squared and of rounding.
     assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(squared, rel=1e-2)
+
+
+def test_shares_are_drawn_from_nothing_to_all():
+    """Whatever the interval over the seeds says."""
+    for low, mean in ((-0.3, 0.5), (-0.3, -0.1)):
+        plot = Plot("gap", "rate", {"batch": [(1.0, low, mean, 1.4)]}, percent=True)
+        bottom, top = picture([plot]).axes[0].get_ylim()
+        assert top == 1.02
+        assert bottom == -0.02 if mean > 0 else bottom < low
 
 
 def test_distributions_that_move_are_told_from_those_that_do_not():
