@@ -17,8 +17,8 @@ import training
 from training.studies import batch_size, convergence, covariate_shift, mechanics
 from training.studies.common import variant_norm
 from training.studies.gradients import Gradients
-from training.studies.recipe import FOLDER
 from training.studies.pictures import picture
+from training.studies.recipe import FOLDER
 from training.studies.report import read_report
 from training.studies.study import Plot, find
 from training.studies.subject import subject
