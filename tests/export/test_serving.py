@@ -5,6 +5,7 @@ tritonclient needs other versions of packages than we do; it runs in the server'
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 import export
@@ -24,47 +25,14 @@ from export.onnx_runtime import Session
 from export.serving import environment as environments
 from export.serving import server as servers
 from zoo import keras_files
-from zoo.files import sha256
+from zoo.cli import run
 
 from . import malformed
+from .served import LABELS, SHAPE, make_bundle
 
-SHAPE = (4, 4, 3)
-LABELS = ("ant", "bee", "cat")
 FREE = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 REQUESTS = Path(__file__).parent / "serving_requests.py"
 MALFORMED = 2400
-
-
-def tiny_model() -> keras.Model:
-    image = keras.Input(SHAPE, name="image")
-    x = keras.layers.Conv2D(4, 3, use_bias=False, name="conv")(image)
-    x = keras.layers.BatchNormalization(name="norm")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.ReLU(name="act")(x))
-    return keras.Model(image, keras.layers.Dense(3, name="logits")(x), name="tiny")
-
-
-def make_bundle(folder: Path, seed: int) -> Path:
-    keras.utils.set_random_seed(seed)
-    folder.mkdir()
-    path = keras_files.save(tiny_model(), folder / "model.keras")
-    zoo.Card(
-        name="tiny.test",
-        arch="tiny",
-        input_shape=SHAPE,
-        num_classes=3,
-        norm=zoo.Norm(),
-        dropout=0.0,
-        width=1.0,
-        preprocessing=zoo.Preprocessing(size=SHAPE[:2]),
-        labels=LABELS,
-        dataset="noise",
-        precision="float32",
-        metrics={},
-        recipe={},
-        sha256=sha256(path),
-        versions={},
-    ).write(folder / "card.json")
-    return export.bundle(path, folder / "bundle", target="triton")
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +176,26 @@ def test_the_client_tells_a_wrong_answer_and_no_server(served, tmp_path):
     for address, code in ((server.http, 1), ("127.0.0.1:1", 2)):
         command = [server.python, spoilt / "client.py", "--url", address]
         assert subprocess.run(command, capture_output=True, check=False).returncode == code
+
+
+@pytest.mark.slow
+def test_predict_asks_the_server_as_it_asks_the_file(served, tmp_path, capsys):
+    server, bundle = served
+    image = tmp_path / "image.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 13, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(image)
+    path = f"/v2/models/{server.name}"
+    http, grpc = f"http://{server.http}", f"grpc://{server.grpc}"
+    found = []
+    for what in (bundle / "tiny.test/1/model.onnx", http, http + path, grpc, grpc + path):
+        assert run(["predict", str(what), str(image), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert all(one == found[0] for one in found)
+    for where in (http, grpc):
+        assert run(["predict", f"{where}/v2/models/other", str(image)]) == 2
+        told = capsys.readouterr().err
+        assert re.search(r"no model other that is ready: .*; ready: tiny\.test\n$", told)
+        assert len(told.splitlines()) == 1
 
 
 def tolerance(wanted: np.ndarray) -> float:

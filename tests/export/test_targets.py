@@ -12,6 +12,7 @@ import export
 import zoo
 from export import bundle_checks, manifest, sample_request
 from export.bundle_checks import validate_bundle
+from export.remote import tensors
 from export.targets import TARGETS, kserve, layout, tfserving, triton, triton_config
 from zoo import keras_files
 from zoo.files import sha256
@@ -181,6 +182,11 @@ def reseal(bundle) -> None:
         ('label_filename: "labels.txt"', "", "outputs with labels"),
         ('"labels.txt"', '"../labels.txt"', "../labels.txt and the labels in the file"),
         ('key: "image"', 'key: "other"', "warm-ups that the file does not take"),
+        (
+            "foldzoo.labels",
+            "foldzoo.names",
+            "parameters of config.pbtxt that are not as in the file",
+        ),
         ("dynamic_batching", "nonsense", "config.pbtxt"),
         ("KIND_CPU", "KIND_TPU", "config.pbtxt"),
     ],
@@ -321,7 +327,7 @@ def test_a_model_of_several_tensors_and_no_labels_is_laid_out(tmp_path):
 def test_the_sample_is_answered_to_the_last_bit(bundles):
     """Written in the fewest digits, read back as the same float32."""
     image = np.random.default_rng(0).standard_normal((1, *SHAPE)).astype(np.float32)
-    written = json.loads(json.dumps(sample_request._tensor("image", image)))
-    assert (np.array(written["data"], np.float32).reshape(image.shape) == image).all()
+    written = json.loads(json.dumps(tensors.to_json("image", image)))
+    assert (tensors.from_json(written) == image).all()
     checks = sample_request.check(bundles["triton"], "tiny.test/1/model.onnx", 0.0)
     assert [check.ok for check in checks] == [True]
