@@ -127,7 +127,10 @@ def export(
     ],
     target: Annotated[
         str,
-        typer.Option(metavar="TARGET", help="What it is for: onnx, triton, kserve or tfserving."),
+        typer.Option(
+            metavar="TARGET",
+            help="What it is for: onnx, triton, kserve, tfserving, openvino or litert.",
+        ),
     ] = "onnx",
     precision: Annotated[
         str, typer.Option(metavar="FORMAT", help="The numbers in the file: fp32, fp16 or int8.")
