@@ -20,18 +20,17 @@ import pytest
 
 import export
 import zoo
-from export import onnx_metadata, parity
-from export.onnx_runtime import Session
+from export import parity
 from export.serving import environment as environments
 from export.serving import server as servers
 from zoo import keras_files
 from zoo.cli import run
 
 from . import malformed
+from .asking import REQUESTS, ask, end, onnx_answers, start, tolerance
 from .served import LABELS, SHAPE, make_bundle
 
 FREE = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-REQUESTS = Path(__file__).parent / "serving_requests.py"
 MALFORMED = 2400
 
 
@@ -64,36 +63,6 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((64, *SHAPE)).astype(np.float32)
 
 
-def onnx_answers(bundle: Path, images: np.ndarray) -> list[np.ndarray]:
-    """What onnxruntime makes of one batch."""
-    return Session(onnx_metadata.load(bundle / "tiny.test" / "1" / "model.onnx")).run([images])
-
-
-def start(server, command: str, folder: Path, **arrays) -> "subprocess.Popen[str]":
-    """Start a program of requests in the server's environment."""
-    facts = {"http": server.http, "grpc": server.grpc, "model": server.name}
-    (folder / "server.json").write_text(json.dumps(facts))
-    np.savez(folder / "in.npz", **arrays)
-    words = [command, folder / "server.json", folder / "in.npz", folder / "out.npz"]
-    return subprocess.Popen(
-        [str(server.python), str(REQUESTS), *map(str, words)], stdout=subprocess.PIPE, text=True
-    )
-
-
-def end(process: "subprocess.Popen[str]") -> dict:
-    """Wait for a program, and read what it found."""
-    told, _ = process.communicate(timeout=300)
-    assert process.returncode == 0
-    return json.loads(told)
-
-
-def ask(server, folder: Path, image: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
-    """Send one batch in every way: the classes, and the arrays by way and output."""
-    classes = end(start(server, "each", folder, image=image))
-    with np.load(folder / "out.npz") as arrays:
-        return classes, dict(arrays)
-
-
 def shared_memory(pid: int) -> set[Path]:
     """The shared memory of all servers that a process started."""
     return set(Path("/dev/shm").glob(f"foldzoo_{pid}_*"))
@@ -120,7 +89,8 @@ def wait_for(condition, seconds: float = 30.0) -> bool:
 @pytest.mark.parametrize("batch", [1, 7, 64])
 def test_every_way_gives_onnxruntimes_answer_to_the_last_bit(served, images, tmp_path, batch):
     server, bundle = served
-    classes, answers = ask(server, tmp_path, images[:batch])
+    answers = ask(server, tmp_path, images[:batch])
+    classes = end(start(server, "classify", tmp_path, image=images[:batch]))
     logits, probabilities = onnx_answers(bundle, images[:batch])
     for way in ("binary", "json", "grpc"):
         assert (answers[f"{way}_logits"] == logits).all(), way
@@ -137,7 +107,7 @@ def test_the_answers_are_keras_answers_within_the_verdicts_limit(served, made, i
     server, _ = served
     model = keras_files.load(made[0].parent / "model.keras")
     limit = json.loads((made[0] / "manifest.json").read_text())["tolerances"]["verdict"]
-    _, answers = ask(server, tmp_path, images)
+    answers = ask(server, tmp_path, images)
     exact = parity.Reference.of(model, probabilities=True).compute_exact([images])
     values = [answers["binary_logits"], answers["binary_probabilities"]]
     assert parity.worst_error(values, exact) <= limit
@@ -196,11 +166,6 @@ def test_predict_asks_the_server_as_it_asks_the_file(served, tmp_path, capsys):
         told = capsys.readouterr().err
         assert re.search(r"no model other that is ready: .*; ready: tiny\.test\n$", told)
         assert len(told.splitlines()) == 1
-
-
-def tolerance(wanted: np.ndarray) -> float:
-    """Batches of another size are summed in another order: a few units in the last place."""
-    return float(np.abs(wanted).max() * parity.FLOOR)
 
 
 @pytest.mark.slow
@@ -265,7 +230,7 @@ def test_malformed_requests_are_refused_and_the_server_goes_on(served, images, t
     for _ in range(50):
         malformed.raw(server.grpc, os.urandom(300))
     assert server.running
-    _, answers = ask(server, tmp_path, images)
+    answers = ask(server, tmp_path, images)
     assert (answers["grpc_logits"] == onnx_answers(bundle, images)[0]).all()
 
 
@@ -298,7 +263,7 @@ def test_a_killed_server_leaves_nothing_and_comes_back(made, installed, images, 
     answers, others = [], shared_memory(os.getpid())
     for _ in range(2):
         with export.serve(made[0], **FREE, threads=1) as server:
-            answers.append(ask(server, tmp_path, images)[1])
+            answers.append(ask(server, tmp_path, images))
             assert shared_memory(os.getpid()) > others
             server.process.kill()
             group = server.process.pid
