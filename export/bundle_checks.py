@@ -39,7 +39,8 @@ def validate_bundle(
         The verdict.
 
     Raises:
-        InputError: The folder is no bundle at all, or the data cannot be used.
+        InputError: The folder is no bundle at all, the data cannot be used, or what runs the
+            target's own form of the model is not installed.
 
     Example:
         >>> export.validate_bundle("bundle").ok
@@ -52,6 +53,7 @@ def validate_bundle(
     if target is None:
         received, known = told.values["target"], ", ".join(TARGETS)
         return Verdict((*checks, Check("target", False, received, f"one of {known}")))
+    target.require()
     checks += _layout(folder, target, told)
     checks += _parity(folder, told, data, progress)
     if target.load is not None:
@@ -151,9 +153,9 @@ def _runtime(folder: Path, target: Target, told: manifest.Manifest) -> list[Chec
     own = [file for file in told.files if file.startswith(f"{name}/")]
     problem = _unusable(folder, told, FOLDED_FILE, *own)
     if problem:
-        return [Check("the server's own form", False, "not compared", "compared", problem)]
+        return [Check("the target's own form", False, "not compared", "compared", problem)]
     model = keras_files.load(folder / FOLDED_FILE)
-    return list(runtime_parity.check(model, target, folder, name))
+    return list(runtime_parity.check(model, target, folder, name, _accepted(told)))
 
 
 def _sample(folder: Path, told: manifest.Manifest) -> list[Check]:

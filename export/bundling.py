@@ -96,10 +96,10 @@ def bundle(
             anything else is refused.
         target: What it is for: ``onnx``, the file alone; ``triton``, a model repository for NVIDIA
             Triton; ``kserve``, the same with a manifest for KServe; ``tfserving``, a SavedModel for
-            TensorFlow Serving.
+            TensorFlow Serving; ``openvino``, OpenVINO's own form; ``litert``, a ``.tflite`` file.
         precision: The number format of the file: ``fp32``, ``fp16`` or ``int8``.
         pixels: Whether the preprocessing is inside the file, which then takes uint8 images of any
-            size, as an image decoder makes them; not for ``tfserving``.
+            size, as an image decoder makes them; for targets that run the ONNX file.
         data: Preprocessed test images, float32 (number, height, width, channels), and the index of
             each one's class. With them, the accuracy is compared and the page shows a few.
         calibration: For fp16 and int8, preprocessed training images, by which they are chosen; see
@@ -176,7 +176,7 @@ def bundle(
         made = layout.Exported(
             layout.served_name(given.name), path, folded.model, image, given.labels, given.card
         )
-        model = _lay_out(made, chosen, folder)
+        model = _lay_out(made, chosen, folder, validation.limit)
         report = Report(
             name=given.name,
             target=target,
@@ -189,7 +189,9 @@ def bundle(
             differences=_differences(certificate, validation),
             latency=asdict(latency),
             files=_files(folder),
-            versions={name: importlib.metadata.version(name) for name in PACKAGES},
+            versions={
+                one: importlib.metadata.version(one) for one in (*PACKAGES, *chosen.packages)
+            },
             accuracy=accuracy,
             samples=shown,
             history=learned,
@@ -226,9 +228,10 @@ def _target(name: str, precision: str, *, pixels: bool) -> Target:
     if target.load is not None and (pixels or precision != "fp32"):
         what = f"precision {precision}" if precision != "fp32" else "pixels"
         raise InputError(
-            f"target {name}: its server reads no ONNX file, so accepted are fp32 and preprocessed "
+            f"target {name}: what it runs is no ONNX file, so accepted are fp32 and preprocessed "
             f"images; received {what}"
         )
+    target.require()
     return target
 
 
@@ -269,15 +272,15 @@ def _options(given: "Source", target: Target) -> dict[str, Any]:
     }
 
 
-def _lay_out(made: layout.Exported, target: Target, folder: Path) -> dict[str, Any]:
-    """Lay out a model for its server; return how a client knows it."""
+def _lay_out(made: layout.Exported, target: Target, folder: Path, limit: float) -> dict[str, Any]:
+    """Lay out a model for its target, within the verdict's limit; return how a client knows it."""
     from export import runtime_parity
     from export.onnx_metadata import load
 
     inputs, outputs = layout.interface(load(made.onnx))
     file = target.model_file(made.name)
     target.lay_out(made, folder)
-    checks = tuple(runtime_parity.check(made.model, target, folder, made.name))
+    checks = tuple(runtime_parity.check(made.model, target, folder, made.name, limit))
     failed = Verdict(checks).failed
     if failed:
         raise FailedChecksError(made.name, failed, len(checks))
@@ -288,15 +291,10 @@ def _lay_out(made: layout.Exported, target: Target, folder: Path) -> dict[str, A
     return {
         "name": made.name,
         "file": file,
-        "inputs": [_tensor(one) for one in inputs],
-        "outputs": [_tensor(one) for one in outputs],
+        "inputs": [one.to_dict() for one in inputs],
+        "outputs": [one.to_dict() for one in outputs],
         "labels": list(made.labels),
     }
-
-
-def _tensor(one: layout.Tensor) -> dict[str, Any]:
-    """Describe an input or output for the manifest; -1 is a side of any size."""
-    return {"name": one.name, "datatype": one.datatype, "shape": [-1, *one.dims]}
 
 
 def _write_papers(folder: Path, report: Report, model: dict[str, Any], limit: float) -> None:

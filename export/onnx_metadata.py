@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PREFIX = "foldzoo."
 PRODUCER = "foldzoo"
 INPUT_KEY, PIXELS = f"{PREFIX}input", "pixels"
+# What a server needs to be told to feed the file and to read its answer.
+FEEDING = tuple(f"{PREFIX}{key}" for key in ("input", "labels", "layout", "preprocessing"))
 _FORMS = {"input": PIXELS, "layout": "NHWC|NCHW", "source_sha256": "[0-9a-f]{64}"}
 _PACKAGES = ("foldzoo", "keras", "tensorflow", "tf2onnx", "onnx")
 
@@ -86,14 +88,36 @@ def metadata_of(
     proto: "onnx.ModelProto", path: str | os.PathLike[str] = "the ONNX model"
 ) -> dict[str, Any]:
     """Read the same from a model in memory; ``path`` is for the messages."""
+    return decoded({entry.key: entry.value for entry in proto.metadata_props}, path)
+
+
+def feeding(proto: "onnx.ModelProto") -> dict[str, str]:
+    """Choose the entries that a server is told, as they are written in the file."""
+    entries = {entry.key: entry.value for entry in proto.metadata_props}
+    return {key: entries[key] for key in FEEDING if key in entries}
+
+
+def decoded(texts: Mapping[str, str], where: str | os.PathLike[str]) -> dict[str, Any]:
+    """Decode entries that a file or a server tells.
+
+    Args:
+        texts: The entries; those of others are left out.
+        where: What tells them, for the messages.
+
+    Returns:
+        The values, as `read_metadata` tells them.
+
+    Raises:
+        InputError: A value is damaged.
+    """
     values: dict[str, Any] = {}
-    for entry in proto.metadata_props:
-        if entry.key.startswith(PREFIX):
-            key = entry.key.removeprefix(PREFIX)
+    for name, text in texts.items():
+        if name.startswith(PREFIX):
+            key = name.removeprefix(PREFIX)
             try:
-                values[key] = _decoded(key, entry.value)
+                values[key] = _decoded(key, text)
             except ValueError as error:
-                raise InputError(f"{path}: its metadata {entry.key} is damaged: {error}") from error
+                raise InputError(f"{where}: its metadata {name} is damaged: {error}") from error
     return values
 
 

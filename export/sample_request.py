@@ -7,7 +7,6 @@ Reference:
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,13 +14,13 @@ from export import onnx_metadata, parity
 from export.checks import Check
 from export.errors import ExportError
 from export.onnx_runtime import Session
-from export.targets.layout import DATATYPES, interface
+from export.remote.tensors import from_json, to_json
+from export.targets.layout import interface
 from zoo.errors import InputError
 from zoo.files import write_text
 
 REQUEST_FILE = "sample_request.json"
 RESPONSE_FILE = "sample_response.json"
-_DTYPES = {datatype: np.dtype(name) for name, datatype in DATATYPES.items()}
 
 
 def write(
@@ -41,7 +40,7 @@ def write(
     names = [one.name for one in inputs]
     request = {
         "id": "sample",
-        "inputs": [_tensor(*one) for one in zip(names, sample, strict=True)],
+        "inputs": [to_json(*one) for one in zip(names, sample, strict=True)],
         "outputs": [{"name": one.name} for one in outputs],
     }
     answers = zip([one.name for one in outputs], Session(proto).run(sample), strict=True)
@@ -49,26 +48,10 @@ def write(
         "id": "sample",
         "model_name": name,
         "model_version": version,
-        "outputs": [_tensor(*one) for one in answers],
+        "outputs": [to_json(*one) for one in answers],
     }
     write_text(folder / REQUEST_FILE, json.dumps(request) + "\n")
     write_text(folder / RESPONSE_FILE, json.dumps(response) + "\n")
-
-
-def _tensor(name: str, array: np.ndarray) -> dict[str, Any]:
-    """Describe an array as the protocol does in JSON: its numbers in the fewest digits."""
-    flat = array.ravel()
-    if np.issubdtype(array.dtype, np.floating):
-        # The shortest text that gives this float32 again; as a double it would have twice as many.
-        data = [float(str(value)) for value in flat]
-    else:
-        data = flat.tolist()
-    return {
-        "name": name,
-        "shape": [*array.shape],
-        "datatype": DATATYPES[array.dtype.name],
-        "data": data,
-    }
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -86,10 +69,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     try:
         values = json.loads(path.read_bytes())
         tensors = values["outputs"] if "model_name" in values else values["inputs"]
-        return {
-            one["name"]: np.array(one["data"], _DTYPES[one["datatype"]]).reshape(one["shape"])
-            for one in tensors
-        }
+        return {one["name"]: from_json(one) for one in tensors}
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:

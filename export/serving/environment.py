@@ -3,7 +3,6 @@
 NVIDIA Triton comes in a wheel that needs numpy 1, so it cannot live beside what trains and exports.
 """
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -12,24 +11,20 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.serving import installing
+from export.serving.installing import Progress
+from zoo import downloads
 from zoo.errors import InputError
-from zoo.files import sha256, write_json, writing
+from zoo.files import sha256, write_json
 
-CACHE = "FOLDZOO_CACHE"
 PYTHONS = ("3.11", "3.12")  # the wheel has a stub for them, and numpy 1 has wheels
 REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 BACKEND = Path(__file__).parent / "backend" / "model.py"
 MARKER = "ready.json"
-
-Progress = Callable[[str, float | None], None]
 
 # What a Python tells of itself: its version, and where its shared library may lie. What it was
 # built with is not enough: some are moved afterwards.
@@ -106,20 +101,12 @@ def environment(*, progress: Progress | None = None) -> Environment:
     python, version, library = _find_python()
     text = _requirements()
     key = hashlib.sha256(f"{version}\n{text}\n{BACKEND.read_text('utf-8')}".encode()).hexdigest()
-    cache = _cache()
+    cache = downloads.cache().absolute()
     found = Environment(cache / f"serving-{key[:16]}", version, library)
-    with _locked(cache / "serving.lock"):
+    with installing.locked(cache / "serving.lock"):
         if not _is_whole(found, key):
             _make(found, key, python, text, progress)
     return found
-
-
-def _cache() -> Path:
-    """Choose the cache folder."""
-    if os.environ.get(CACHE):
-        return Path(os.environ[CACHE]).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).absolute() / "foldzoo"
 
 
 def _check_machine() -> None:
@@ -176,17 +163,6 @@ def _requirements() -> str:
     return f"{REQUIREMENTS.read_text(encoding='utf-8')}onnxruntime=={version}\n"
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait for other processes that make the environment."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _checked_files(found: Environment) -> dict[str, Path]:
     """Name the files of the server that are held against their hashes at each start."""
     return {
@@ -209,68 +185,12 @@ def _is_whole(found: Environment, key: str) -> bool:
 
 def _make(found: Environment, key: str, python: str, text: str, progress: Progress | None) -> None:
     """Make the environment beside its final name."""
-    folder = found.folder
-    with writing(folder):
-        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        with writing(folder):
-            for step, command in _steps(beside, python, text).items():
-                start = time.perf_counter()
-                if progress is not None:
-                    progress(step, None)
-                _run(step, command)
-                if progress is not None:
-                    progress(step, round(time.perf_counter() - start, 3))
-            made = Environment(beside, found.version, found.library)
-            _lay_out_backends(made)
-            hashes = {name: sha256(path) for name, path in _checked_files(made).items()}
-            write_json(beside / MARKER, {"key": key, "files": hashes})
-            if folder.exists():  # it was found not to be whole
-                shutil.rmtree(folder)
-            beside.replace(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _steps(folder: Path, python: str, text: str) -> dict[str, list[str]]:
-    """Write the requirements into a folder, and the commands that make an environment of it."""
-    listed = folder / REQUIREMENTS.name
-    listed.write_text(text, encoding="utf-8")
-    return {
-        "make environment": [python, "-m", "venv", "--without-pip", str(folder)],
-        "install Triton": [
-            *(sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"),
-            *("--quiet", "--no-compile", "--no-deps", "--disable-pip-version-check"),
-            *("--requirement", str(listed)),
-        ],
-    }
-
-
-def _run(step: str, command: list[str]) -> None:
-    """Run one step; tell in one line why it failed."""
-    # Our own packages are not those of the environment that is made.
-    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        command,
-        env={**variables, "PIP_NO_INPUT": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise InputError(f"zoo serve: cannot {step}: {_reason(done.stderr or done.stdout)}")
-
-
-def _reason(output: str) -> str:
-    """Choose the line that tells why pip or venv gave up."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    unknown = [line for line in errors if "(from versions: none)" in line]
-    if unknown:
-        wanted = unknown[0].partition("requirement ")[2].split()[0]
-        return f"no package index that has {wanted} can be reached; it is needed once"
-    return (errors or lines or ["it gave no reason"])[-1]
+    with installing.beside(found.folder) as place:
+        installing.install(place, python, text, "Triton", progress)
+        made = Environment(place, found.version, found.library)
+        _lay_out_backends(made)
+        hashes = {name: sha256(path) for name, path in _checked_files(made).items()}
+        write_json(place / MARKER, {"key": key, "files": hashes})
 
 
 def _lay_out_backends(made: Environment) -> None:

@@ -1,5 +1,6 @@
 """What a model is laid out for: each target one file, and one entry in the table here."""
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from export.checks import Check
-from export.targets import kserve, onnx, tfserving, triton
+from export.targets import kserve, litert, onnx, openvino, tfserving, triton
 from export.targets.layout import Exported
+from zoo.errors import InputError
 
 Compute = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
@@ -24,8 +26,10 @@ class Target:
         server: Whether it is for a server of the Open Inference Protocol: then the file has
             probabilities beside logits where the model classifies, and the bundle has a sample
             request and a client.
-        load: Loads what the server computes with, where that is not the ONNX file: from the folder,
-            the model's name, and the names of its inputs and outputs.
+        load: Loads what is computed with, where that is not the ONNX file: from the folder, the
+            model's name, and the names of its inputs and outputs.
+        packages: What it is made and loaded with, where this package does not require it: each also
+            the name of the extra that installs it.
     """
 
     lay_out: Callable[[Exported, Path], None]
@@ -33,6 +37,20 @@ class Target:
     check: Callable[[Path, str], list[Check]]
     server: bool = False
     load: Callable[[Path, str, Sequence[str], Sequence[str]], Compute] | None = None
+    packages: tuple[str, ...] = ()
+
+    def require(self) -> None:
+        """Make sure that its packages are there.
+
+        Raises:
+            InputError: One is not installed.
+        """
+        for name in self.packages:
+            if importlib.util.find_spec(name) is None:
+                raise InputError(
+                    f"this target needs {name}, which is not installed; "
+                    f"pip install 'foldzoo[{name}]' installs it"
+                )
 
 
 # A new target is one new file and one new entry.
@@ -43,4 +61,12 @@ TARGETS = {
     "tfserving": Target(
         tfserving.lay_out, tfserving.model_file, tfserving.check, load=tfserving.load
     ),
+    "openvino": Target(
+        openvino.lay_out,
+        openvino.model_file,
+        openvino.check,
+        load=openvino.load,
+        packages=("openvino",),
+    ),
+    "litert": Target(litert.lay_out, litert.model_file, litert.check, load=litert.load),
 }

@@ -50,6 +50,10 @@ class Tensor:
     dims: tuple[int, ...]
     batched: bool = True
 
+    def to_dict(self) -> dict[str, Any]:
+        """Describe it in JSON; -1 is a side of any size."""
+        return {"name": self.name, "datatype": self.datatype, "shape": [-1, *self.dims]}
+
 
 @dataclass(frozen=True)
 class Exported:

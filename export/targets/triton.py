@@ -77,6 +77,11 @@ def _config(made: Exported, proto: Any, labelled: tuple[str, ...]) -> dict[str, 
             "max_queue_delay_microseconds": QUEUE_DELAY,
         },
         "model_warmup": [_warmup(made, inputs, batch) for batch in (1, MAX_BATCH)],
+        # Triton tells its clients these, so that who asks knows how to feed and to read.
+        "parameters": [
+            {"key": key, "value": {"string_value": text}}
+            for key, text in onnx_metadata.feeding(proto).items()
+        ],
     }
 
 
@@ -213,6 +218,7 @@ def _against_file(config: Any, model: Path, version: str) -> Iterator[Check]:
     unbatched = [one.name for one in (*inputs, *outputs) if not one.batched]
     name = f"version {version}: inputs and outputs without a free batch"
     yield Check(name, not unbatched, len(unbatched), 0, ", ".join(unbatched))
+    yield _parameters(config, version, proto)
     yield from _warmups(config, version, inputs)
     yield from _labels(config, model, version, proto, labels)
 
@@ -227,6 +233,15 @@ def _told(tensors: Any) -> str:
 def _held(tensor: Tensor) -> str:
     """Describe an input or output of a file likewise."""
     return f"{tensor.name} {tensor.datatype} {[*tensor.dims]}"
+
+
+def _parameters(config: Any, version: str, proto: Any) -> Check:
+    """Check that clients are told of feeding and reading what the file says."""
+    told = {one.key: one.value.string_value for one in config.parameters}
+    held = onnx_metadata.feeding(proto)
+    others = sorted(key for key in {*told, *held} if told.get(key) != held.get(key))
+    name = f"version {version}: parameters of config.pbtxt that are not as in the file"
+    return Check(name, not others, len(others), 0, ", ".join(others))
 
 
 def _warmups(config: Any, version: str, inputs: list[Tensor]) -> Iterator[Check]:

@@ -12,16 +12,15 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from export.protobuf import Enums, Messages, message_classes
 from zoo.errors import InputError
 
-_PACKAGE = "inference"
-_OPTIONAL, _REPEATED = 1, 3  # as descriptors number them
+PACKAGE = "inference"
 _DATA_TYPES = (
     *("INVALID", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32"),
     *("INT64", "FP16", "FP32", "FP64", "STRING", "BF16"),
 )
-# Message: fields as name, number, type, and whether there may be several.
-_MESSAGES: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
+MESSAGES: Messages = {
     "ModelConfig": (
         ("name", 1, "string", False),
         ("platform", 2, "string", False),
@@ -33,6 +32,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
         ("instance_group", 7, "ModelInstanceGroup", True),
         ("dynamic_batching", 11, "ModelDynamicBatching", False),
         ("model_warmup", 16, "ModelWarmup", True),
+        ("parameters", 14, "Parameter", True),
     ),
     "ModelInput": (
         ("name", 1, "string", False),
@@ -63,8 +63,10 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
         ("dims", 2, "int64", True),
         ("zero_data", 3, "bool", False),
     ),
+    "Parameter": (("key", 1, "string", False), ("value", 2, "ParameterValue", False)),
+    "ParameterValue": (("string_value", 1, "string", False),),
 }
-_ENUMS = {
+ENUMS: Enums = {
     "DataType": tuple(f"TYPE_{name}" for name in _DATA_TYPES),
     "Kind": ("KIND_AUTO", "KIND_GPU", "KIND_CPU", "KIND_MODEL"),
 }
@@ -81,7 +83,7 @@ def text(values: dict[str, Any]) -> str:
     """
     from google.protobuf import json_format, text_format
 
-    message = json_format.ParseDict(values, _classes()[f"{_PACKAGE}.ModelConfig"]())
+    message = json_format.ParseDict(values, _classes()[f"{PACKAGE}.ModelConfig"]())
     written: str = text_format.MessageToString(message, use_short_repeated_primitives=True)
     return written
 
@@ -100,7 +102,7 @@ def read(path: Path) -> Any:
     """
     from google.protobuf import text_format
 
-    message = _classes()[f"{_PACKAGE}.ModelConfig"]()
+    message = _classes()[f"{PACKAGE}.ModelConfig"]()
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), message)
     except OSError as error:
@@ -116,40 +118,11 @@ def data_type(number: int) -> str:
 
 def kind(number: int) -> str:
     """Return the name of an instance group's kind."""
-    names = _ENUMS["Kind"]
+    names = ENUMS["Kind"]
     return names[number] if 0 <= number < len(names) else "unknown"
 
 
 @functools.cache
 def _classes() -> dict[str, Any]:
-    """Make protobuf's classes of the messages, in a pool of their own."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    file = descriptor_pb2.FileDescriptorProto(
-        name="foldzoo_triton.proto", package=_PACKAGE, syntax="proto3"
-    )
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind_of, repeated in fields:
-            label = _REPEATED if repeated else _OPTIONAL
-            message.field.add(name=field, number=number, label=label, **_typed(kind_of))
-    for name, constants in _ENUMS.items():
-        enum = file.enum_type.add(name=name)
-        for number, constant in enumerate(constants):
-            enum.value.add(name=constant, number=number)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClassesForFiles([file.name], pool)
-
-
-def _typed(kind_of: str) -> dict[str, Any]:
-    """Name a field's type as a descriptor does."""
-    from google.protobuf.descriptor_pb2 import FieldDescriptorProto
-
-    if kind_of in _MESSAGES:
-        code, full = FieldDescriptorProto.TYPE_MESSAGE, f".{_PACKAGE}.{kind_of}"
-    elif kind_of in _ENUMS:
-        code, full = FieldDescriptorProto.TYPE_ENUM, f".{_PACKAGE}.{kind_of}"
-    else:
-        return {"type": FieldDescriptorProto.Type.Value(f"TYPE_{kind_of.upper()}")}
-    return {"type": code, "type_name": full}
+    """Make the messages' classes."""
+    return message_classes(PACKAGE, MESSAGES, ENUMS)

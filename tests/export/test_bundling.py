@@ -319,7 +319,8 @@ def test_labels_without_logits_are_refused_before_the_work(tmp_path, truth, told
 
 def test_logits_that_are_not_finite_are_no_answer(tmp_path):
     PIL.Image.fromarray(IMAGES[0]).save(tmp_path / "image.png")
-    broken = Classifier("broken", lambda x: np.full((len(x), 3), np.nan), PREPROCESSING, LABELS)
+    made = {"preprocessing": PREPROCESSING, "labels": LABELS, "takes": IMAGES.shape[1:]}
+    broken = Classifier("broken", lambda x: np.full((len(x), 3), np.nan), **made)
     with pytest.raises(zoo.InputError, match=r"broken: its logits for .*image\.png are not finite"):
         broken.top(tmp_path / "image.png")
 

@@ -226,5 +226,5 @@ def test_a_bundle_for_a_server_takes_pixels(precision, tmp_path):
 
 @pytest.mark.parametrize("asked", [{"pixels": True}, {"precision": "int8", "calibration": ()}])
 def test_a_server_that_reads_no_onnx_file_takes_neither_pixels_nor_integers(asked, tmp_path):
-    with pytest.raises(zoo.InputError, match="target tfserving: its server reads no ONNX file"):
+    with pytest.raises(zoo.InputError, match="target tfserving: what it runs is no ONNX file"):
         export.bundle("resnet20.digits", tmp_path / "bundle", target="tfserving", **asked)

@@ -5,6 +5,7 @@ tritonclient needs other versions of packages than we do; it runs in the server'
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,58 +14,24 @@ import sys
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 import export
 import zoo
-from export import onnx_metadata, parity
-from export.onnx_runtime import Session
+from export import parity
 from export.serving import environment as environments
 from export.serving import server as servers
 from zoo import keras_files
-from zoo.files import sha256
+from zoo.cli import run
 
 from . import malformed
+from .asking import REQUESTS, ask, end, onnx_answers, start, tolerance
+from .served import LABELS, SHAPE, make_bundle
 
-SHAPE = (4, 4, 3)
-LABELS = ("ant", "bee", "cat")
 FREE = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-REQUESTS = Path(__file__).parent / "serving_requests.py"
 MALFORMED = 2400
-
-
-def tiny_model() -> keras.Model:
-    image = keras.Input(SHAPE, name="image")
-    x = keras.layers.Conv2D(4, 3, use_bias=False, name="conv")(image)
-    x = keras.layers.BatchNormalization(name="norm")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.ReLU(name="act")(x))
-    return keras.Model(image, keras.layers.Dense(3, name="logits")(x), name="tiny")
-
-
-def make_bundle(folder: Path, seed: int) -> Path:
-    keras.utils.set_random_seed(seed)
-    folder.mkdir()
-    path = keras_files.save(tiny_model(), folder / "model.keras")
-    zoo.Card(
-        name="tiny.test",
-        arch="tiny",
-        input_shape=SHAPE,
-        num_classes=3,
-        norm=zoo.Norm(),
-        dropout=0.0,
-        width=1.0,
-        preprocessing=zoo.Preprocessing(size=SHAPE[:2]),
-        labels=LABELS,
-        dataset="noise",
-        precision="float32",
-        metrics={},
-        recipe={},
-        sha256=sha256(path),
-        versions={},
-    ).write(folder / "card.json")
-    return export.bundle(path, folder / "bundle", target="triton")
 
 
 @pytest.fixture(scope="module")
@@ -96,36 +63,6 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((64, *SHAPE)).astype(np.float32)
 
 
-def onnx_answers(bundle: Path, images: np.ndarray) -> list[np.ndarray]:
-    """What onnxruntime makes of one batch."""
-    return Session(onnx_metadata.load(bundle / "tiny.test" / "1" / "model.onnx")).run([images])
-
-
-def start(server, command: str, folder: Path, **arrays) -> "subprocess.Popen[str]":
-    """Start a program of requests in the server's environment."""
-    facts = {"http": server.http, "grpc": server.grpc, "model": server.name}
-    (folder / "server.json").write_text(json.dumps(facts))
-    np.savez(folder / "in.npz", **arrays)
-    words = [command, folder / "server.json", folder / "in.npz", folder / "out.npz"]
-    return subprocess.Popen(
-        [str(server.python), str(REQUESTS), *map(str, words)], stdout=subprocess.PIPE, text=True
-    )
-
-
-def end(process: "subprocess.Popen[str]") -> dict:
-    """Wait for a program, and read what it found."""
-    told, _ = process.communicate(timeout=300)
-    assert process.returncode == 0
-    return json.loads(told)
-
-
-def ask(server, folder: Path, image: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
-    """Send one batch in every way: the classes, and the arrays by way and output."""
-    classes = end(start(server, "each", folder, image=image))
-    with np.load(folder / "out.npz") as arrays:
-        return classes, dict(arrays)
-
-
 def shared_memory(pid: int) -> set[Path]:
     """The shared memory of all servers that a process started."""
     return set(Path("/dev/shm").glob(f"foldzoo_{pid}_*"))
@@ -152,7 +89,8 @@ def wait_for(condition, seconds: float = 30.0) -> bool:
 @pytest.mark.parametrize("batch", [1, 7, 64])
 def test_every_way_gives_onnxruntimes_answer_to_the_last_bit(served, images, tmp_path, batch):
     server, bundle = served
-    classes, answers = ask(server, tmp_path, images[:batch])
+    answers = ask(server, tmp_path, images[:batch])
+    classes = end(start(server, "classify", tmp_path, image=images[:batch]))
     logits, probabilities = onnx_answers(bundle, images[:batch])
     for way in ("binary", "json", "grpc"):
         assert (answers[f"{way}_logits"] == logits).all(), way
@@ -169,7 +107,7 @@ def test_the_answers_are_keras_answers_within_the_verdicts_limit(served, made, i
     server, _ = served
     model = keras_files.load(made[0].parent / "model.keras")
     limit = json.loads((made[0] / "manifest.json").read_text())["tolerances"]["verdict"]
-    _, answers = ask(server, tmp_path, images)
+    answers = ask(server, tmp_path, images)
     exact = parity.Reference.of(model, probabilities=True).compute_exact([images])
     values = [answers["binary_logits"], answers["binary_probabilities"]]
     assert parity.worst_error(values, exact) <= limit
@@ -210,9 +148,24 @@ def test_the_client_tells_a_wrong_answer_and_no_server(served, tmp_path):
         assert subprocess.run(command, capture_output=True, check=False).returncode == code
 
 
-def tolerance(wanted: np.ndarray) -> float:
-    """Batches of another size are summed in another order: a few units in the last place."""
-    return float(np.abs(wanted).max() * parity.FLOOR)
+@pytest.mark.slow
+def test_predict_asks_the_server_as_it_asks_the_file(served, tmp_path, capsys):
+    server, bundle = served
+    image = tmp_path / "image.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 13, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(image)
+    path = f"/v2/models/{server.name}"
+    http, grpc = f"http://{server.http}", f"grpc://{server.grpc}"
+    found = []
+    for what in (bundle / "tiny.test/1/model.onnx", http, http + path, grpc, grpc + path):
+        assert run(["predict", str(what), str(image), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert all(one == found[0] for one in found)
+    for where in (http, grpc):
+        assert run(["predict", f"{where}/v2/models/other", str(image)]) == 2
+        told = capsys.readouterr().err
+        assert re.search(r"no model other that is ready: .*; ready: tiny\.test\n$", told)
+        assert len(told.splitlines()) == 1
 
 
 @pytest.mark.slow
@@ -277,7 +230,7 @@ def test_malformed_requests_are_refused_and_the_server_goes_on(served, images, t
     for _ in range(50):
         malformed.raw(server.grpc, os.urandom(300))
     assert server.running
-    _, answers = ask(server, tmp_path, images)
+    answers = ask(server, tmp_path, images)
     assert (answers["grpc_logits"] == onnx_answers(bundle, images)[0]).all()
 
 
@@ -310,7 +263,7 @@ def test_a_killed_server_leaves_nothing_and_comes_back(made, installed, images, 
     answers, others = [], shared_memory(os.getpid())
     for _ in range(2):
         with export.serve(made[0], **FREE, threads=1) as server:
-            answers.append(ask(server, tmp_path, images)[1])
+            answers.append(ask(server, tmp_path, images))
             assert shared_memory(os.getpid()) > others
             server.process.kill()
             group = server.process.pid

@@ -57,9 +57,11 @@ app.command(
 )(deployment.validate)
 app.command("serve", epilog="Example: zoo serve bundle --http-port 8000")(deployment.serve)
 app.command("web", epilog="Example: zoo web bundle --out runs/web --serve")(browser.web)
-app.command("predict", epilog="Example: zoo predict bundle/model.onnx image.png")(
-    deployment.predict
-)
+app.command(
+    "predict",
+    epilog="Examples: zoo predict bundle/model.onnx image.png; "
+    "zoo predict http://127.0.0.1:8000 image.png",
+)(deployment.predict)
 app.command("bench", epilog="Example: zoo bench resnet20.digits --formats fp32,int8 --batch 1")(
     benchmark.bench
 )

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from zoo.cli.learning import open_classifier, test_split, training_images
+from zoo.cli.learning import CardOption, Model, open_classifier, test_split, training_images
 from zoo.cli.screen import DataDir, Json, check_page, checks, finish, stages, steps, verdict
 from zoo.cli.startup import load_keras
 from zoo.cli.summary import fold_summary, read_report, summary
@@ -127,7 +127,10 @@ def export(
     ],
     target: Annotated[
         str,
-        typer.Option(metavar="TARGET", help="What it is for: onnx, triton, kserve or tfserving."),
+        typer.Option(
+            metavar="TARGET",
+            help="What it is for: onnx, triton, kserve, tfserving, openvino or litert.",
+        ),
     ] = "onnx",
     precision: Annotated[
         str, typer.Option(metavar="FORMAT", help="The numbers in the file: fp32, fp16 or int8.")
@@ -265,7 +268,8 @@ def serve(
             )
         facts = server.to_dict()
         lines = [f"{name:<8} {value}" for name, value in facts.items()]
-        lines.append(f"try      {server.python} {bundle / 'client.py'} --url {server.http}")
+        lines.append(f"try      zoo predict {facts['http']} IMAGE")
+        lines.append(f"or       {server.python} {bundle / 'client.py'} --url {server.http}")
         try:  # whoever reads that it serves may end it at once
             finish(facts, lambda console: console.print(Text("\n".join(lines))), as_json=as_json)
             server.wait()
@@ -309,22 +313,16 @@ def _validated_file(
 
 
 def predict(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|FILE",
-            help="Pretrained weights, a .keras file with its card beside it, or an .onnx file.",
-            show_default=False,
-        ),
-    ],
+    file: Model,
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
     ],
     *,
+    card: CardOption = None,
     as_json: Json = False,
 ) -> None:
     """Classify image files; the five most probable classes of each."""
-    model = open_classifier(file)
+    model = open_classifier(file, card)
     answers = [(image, model.top(image)) for image in images]
 
     def human(console: Console) -> None:

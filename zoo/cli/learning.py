@@ -26,6 +26,25 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 SEVERAL = "Several devices and hosts (JAX)"
 
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|FILE|ADDRESS",
+        help="Pretrained weights, a .keras file with its card beside it, an .onnx file, or a model "
+        "on a running server: http://HOST:PORT/v2/models/NAME, likewise https:// and grpc://.",
+        show_default=False,
+    ),
+]
+CardOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--card",
+        metavar="CARD.json|BUNDLE",
+        help="What tells preprocessing and labels, instead of the model itself or its card.",
+        show_default=False,
+    ),
+]
+
 
 def test_split(
     name: str,
@@ -57,13 +76,15 @@ def training_images(
     return preprocessing(some.images[:]), some.labels
 
 
-def open_classifier(file: str) -> "Classifier":
-    """Open what classifies images; an ONNX file needs no Keras."""
-    from export.prediction import classifier, is_onnx
+def open_classifier(file: str, card: Path | None) -> "Classifier":
+    """Open what classifies images; an ONNX file and a served model need no Keras."""
+    from export.described import described
+    from export.prediction import classifier, needs_keras
 
-    if not is_onnx(file):
+    told = None if card is None else described(card)
+    if needs_keras(file):
         load_keras()
-    return classifier(file)
+    return classifier(file, told)
 
 
 def train(
@@ -198,14 +219,7 @@ def train(
 
 
 def evaluate(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|FILE",
-            help="Pretrained weights, a .keras file with its card beside it, or an .onnx file.",
-            show_default=False,
-        ),
-    ],
+    file: Model,
     *,
     data: Annotated[
         str,
@@ -215,6 +229,7 @@ def evaluate(
             show_default=False,
         ),
     ],
+    card: CardOption = None,
     data_dir: DataDir = None,
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Leave out images that cannot be read.")
@@ -242,7 +257,7 @@ def evaluate(
     from training.evaluation import answers
     from zoo.files import write_text
 
-    model = open_classifier(file)
+    model = open_classifier(file, card)
     load_keras()  # reading the data may load TensorFlow, which speaks at its start
     loaded = training.load_data(
         data, data_dir, skip_corrupt=skip_corrupt, preprocessing=model.known_preprocessing
@@ -277,8 +292,8 @@ def _own_card(file: str) -> "Card":
 
     if Path(file).suffix != ".keras":
         raise InputError(
-            "--write-card: accepted is a .keras file with its card.json beside it, no ONNX file "
-            f"and no pretrained weights by name; received {file}"
+            "--write-card: accepted is a .keras file with its card.json beside it, no other "
+            f"file, no pretrained weights by name and no address; received {file}"
         )
     return own_card(file)
 
