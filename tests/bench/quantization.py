@@ -3,7 +3,8 @@
     python -m tests.bench.quantization [--models A,B] [--out FILE]
 
 Both files take turns; a round's ratio is of the medians of its two turns. Speed needs no training:
-networks with random statistics compute as much. Run it on a machine that does nothing else.
+networks with random statistics compute as much. Data sets are read from the folder that
+TFDS_DATA_DIR names. Run it on a machine that does nothing else.
 """
 
 import os
@@ -20,13 +21,17 @@ import zoo
 from export.latency import ratios, runner, take_turns
 from export.quantization import once
 from export.sources import source
+from zoo import pretrained
 from zoo.hardware import cpu_kind
 
 from .models import application, randomize
 from .records import fill
 
-WEIGHTS = ("resnet20.digits",)  # with the data set that they were trained on
-MODELS = ("MobileNetV2", *WEIGHTS)
+# Ours, with the data sets that they were trained on.
+WEIGHTS = tuple(
+    name for name in zoo.list_models(pretrained=True) if not pretrained.is_fetched(name)
+)
+MODELS = ("ResNet50", "MobileNetV2", *WEIGHTS)
 BATCHES = (1, 8)
 THREADS = (1, 2)
 ROUNDS = 8
@@ -72,7 +77,9 @@ def quantized(name: str, files: dict[str, Path]) -> tuple[tuple[int, ...], dict[
     """Quantize trained weights as `zoo export --precision int8` does; return the input's shape."""
     given = source(name)
     card = zoo.card(name)
-    data = training.load_data(card.dataset, preprocessing=given.preprocessing)
+    data = training.load_data(
+        card.dataset, os.environ.get("TFDS_DATA_DIR"), preprocessing=given.preprocessing
+    )
     export.to_onnx(
         export.fold(given.model),
         files["fp32"],
