@@ -14,15 +14,13 @@ import time
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-import lazy_loader
 import numpy as np
 import pydantic
 
 from training.group import Group
 from zoo.errors import InputError
+from zoo.lazily import keras
 from zoo.settings import Number, Settings, Whole
-
-keras = lazy_loader.load("keras")
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\s]+):(\d{1,5})")
 # How long a process may be silent before the others give it up, and how long one that ends waits

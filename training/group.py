@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
-import lazy_loader
 import numpy as np
 
 from training.errors import Interrupted, LostProcessError, ProcessError
 from zoo.errors import InputError
-
-keras = lazy_loader.load("keras")
+from zoo.lazily import keras
 
 Made = TypeVar("Made")
 

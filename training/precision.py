@@ -2,11 +2,8 @@
 
 from typing import Any, Literal
 
-import lazy_loader
-
 from zoo import xla
-
-keras = lazy_loader.load("keras")
+from zoo.lazily import keras
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 

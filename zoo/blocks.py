@@ -4,15 +4,13 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
-
 from zoo.errors import InputError
+from zoo.lazily import keras
 from zoo.norm import Norm
 
 if TYPE_CHECKING:
     from zoo.registry import Options
 
-keras = lazy_loader.load("keras")
 
 KernelSize = int | tuple[int, int]
 Stride = int | tuple[int, int]

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args
 
-import lazy_loader
 import pydantic
 
 from zoo.errors import InputError, nearest
+from zoo.lazily import keras
 from zoo.settings import Flag, Number, Settings, Whole
-
-keras = lazy_loader.load("keras")
 
 Kind = Literal["batch", "batch_renorm", "group", "layer", "instance", "rms", "none"]
 Placement = Literal["before_activation", "after_activation", "pre_activation"]

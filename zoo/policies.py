@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import lazy_loader
-
-keras = lazy_loader.load("keras")
+from zoo.lazily import keras
 
 
 @contextmanager

@@ -11,12 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
-
 if TYPE_CHECKING:
     import keras
 else:
-    keras = lazy_loader.load("keras")
+    from zoo.lazily import keras
 
 # A flag that every x86 processor has on which TensorFlow gives bfloat16 to oneDNN.
 _FAST_FLAG = "avx512_vnni"
