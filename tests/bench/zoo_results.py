@@ -53,6 +53,7 @@ def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
     """Draw the accuracy of the ONNX files against their latency, a colour for each data set."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -69,6 +70,9 @@ def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
                 name.partition(".")[0], point, (4, 4), textcoords="offset points", fontsize=8
             )
     axes.set(xscale="log", xlabel="latency of one image, ms", ylabel="test accuracy, %")
+    axes.margins(x=0.15)  # room for names
+    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        ticks(FuncFormatter(lambda milliseconds, _: f"{milliseconds:g}"))
     axes.grid(alpha=0.3)
     axes.legend(title="data")
     with replacing(path) as beside:
