@@ -21,16 +21,13 @@ import zoo
 from export.latency import ratios, runner, take_turns
 from export.quantization import once
 from export.sources import source
-from zoo import pretrained
 from zoo.hardware import cpu_kind
 
 from .models import application, randomize
 from .records import fill
 
-# Ours, with the data sets that they were trained on.
-WEIGHTS = tuple(
-    name for name in zoo.list_models(pretrained=True) if not pretrained.is_fetched(name)
-)
+# With the data sets that they were trained on.
+WEIGHTS = ("resnet20.cifar10", "resnet20.digits")
 MODELS = ("ResNet50", "MobileNetV2", *WEIGHTS)
 BATCHES = (1, 8)
 THREADS = (1, 2)
