@@ -10,6 +10,12 @@ NAMES = [name for name in zoo.list_models(pretrained=True) if not pretrained.is_
 ALWAYS_THERE = ("digits",)  # sets that come inside a package
 
 
+def slow_unless_small(name):
+    """Mark the weights of a data set of many images."""
+    small = zoo.card(name).dataset in ALWAYS_THERE
+    return pytest.param(name, marks=() if small else pytest.mark.slow)
+
+
 def test_there_are_weights():
     assert "resnet20.digits" in NAMES
 
@@ -28,7 +34,7 @@ def test_the_folder_is_as_training_leaves_it(name):
     assert len(card.labels) == card.num_classes
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", map(slow_unless_small, NAMES))
 def test_it_is_as_accurate_as_its_card_says(name, request):
     card = zoo.card(name)
     data_dir = None if card.dataset in ALWAYS_THERE else request.getfixturevalue("tfds_dir")
