@@ -119,7 +119,7 @@ def test_pretrained_weights_go_the_same_way(capsys, trained, monkeypatch):
     for path in filter(Path.is_file, trained.iterdir()):
         (folder / path.name).write_bytes(path.read_bytes())
     monkeypatch.setenv("FOLDZOO_MODELS", str(folder.parent))
-    listed = document(capsys, "list", "resnet20*", "--pretrained")
+    listed = document(capsys, "list", "resnet20.digit*", "--pretrained")
     assert listed["models"] == ["resnet20.digits"]
     metrics = zoo.card("resnet20.digits").metrics
     # Those of this half as wide network, not of the weights of that name that the package has.
