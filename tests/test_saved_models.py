@@ -34,7 +34,7 @@ def test_the_folder_is_as_training_leaves_it(name):
     assert len(card.labels) == card.num_classes
 
 
-@pytest.mark.parametrize("name", map(slow_unless_small, NAMES))
+@pytest.mark.parametrize("name", [slow_unless_small(name) for name in NAMES])
 def test_it_is_as_accurate_as_its_card_says(name, request):
     card = zoo.card(name)
     data_dir = None if card.dataset in ALWAYS_THERE else request.getfixturevalue("tfds_dir")
