@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.checks import Check
+
 if TYPE_CHECKING:
     import keras
     import numpy as np
@@ -115,3 +117,17 @@ def _tensor(value: Any) -> Tensor:
     sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim]
     free = bool(sizes) and sizes[0] == -1
     return Tensor(value.name, DATATYPES.get(dtype, "unknown"), tuple(sizes[1:]), free)
+
+
+def files_there(folder: Path, *paths: str) -> list[Check]:
+    """Look whether files are where a server looks for them.
+
+    Args:
+        folder: The folder.
+        *paths: The files, relative to it.
+
+    Returns:
+        A check for each.
+    """
+    found = {path: "there" if (folder / path).is_file() else "missing" for path in paths}
+    return [Check(path, what == "there", what, "there") for path, what in found.items()]

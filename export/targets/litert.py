@@ -17,7 +17,7 @@ import numpy as np
 
 from export.checks import Check
 from export.targets import keras_exporter
-from export.targets.layout import MODEL_FILE, Exported
+from export.targets.layout import MODEL_FILE, Exported, files_there
 
 LITERT_FILE = "model.tflite"
 
@@ -54,9 +54,7 @@ def check(folder: Path, name: str) -> list[Check]:
     Returns:
         The check.
     """
-    path = f"{name}/{LITERT_FILE}"
-    found = "there" if (folder / path).is_file() else "missing"
-    return [Check(path, found == "there", found, "there")]
+    return files_there(folder, f"{name}/{LITERT_FILE}")
 
 
 def load(

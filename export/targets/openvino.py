@@ -17,7 +17,7 @@ import numpy as np
 
 from export.checks import Check
 from export.targets import keras_exporter
-from export.targets.layout import MODEL_FILE, VERSION, Exported
+from export.targets.layout import MODEL_FILE, VERSION, Exported, files_there
 
 GRAPH_FILE, WEIGHTS_FILE = "model.xml", "model.bin"
 # Where a processor computes bfloat16 faster, OpenVINO would choose that.
@@ -71,12 +71,7 @@ def check(folder: Path, name: str) -> list[Check]:
     Returns:
         The checks.
     """
-    checks = []
-    for file in (GRAPH_FILE, WEIGHTS_FILE):
-        path = f"{name}/{VERSION}/{file}"
-        found = "there" if (folder / path).is_file() else "missing"
-        checks.append(Check(path, found == "there", found, "there"))
-    return checks
+    return files_there(folder, *(f"{name}/{VERSION}/{one}" for one in (GRAPH_FILE, WEIGHTS_FILE)))
 
 
 def load(

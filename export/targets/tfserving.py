@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from export.checks import Check
-from export.targets.layout import MODEL_FILE, VERSION, Exported
+from export.targets.layout import MODEL_FILE, VERSION, Exported, files_there
 
 _SIGNATURE = "serving_default"
 
@@ -69,9 +69,7 @@ def check(folder: Path, name: str) -> list[Check]:
     Returns:
         The check.
     """
-    path = f"{name}/{VERSION}/saved_model.pb"
-    found = "there" if (folder / path).is_file() else "missing"
-    return [Check(path, found == "there", found, "there")]
+    return files_there(folder, f"{name}/{VERSION}/saved_model.pb")
 
 
 def load(

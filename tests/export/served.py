@@ -25,7 +25,13 @@ def make_bundle(folder: Path, seed: int, labels: tuple[str, ...] = LABELS, **opt
     """A bundle for Triton of weights by a seed, beside its model and card."""
     keras.utils.set_random_seed(seed)
     folder.mkdir()
-    path = keras_files.save(tiny_model(len(labels)), folder / "model.keras")
+    path = with_card(tiny_model(len(labels)), folder, labels)
+    return export.bundle(path, folder / "bundle", target="triton", **options)
+
+
+def with_card(model: keras.Model, folder: Path, labels: tuple[str, ...]) -> Path:
+    """Save a model of images with its card beside it; return the file."""
+    path = keras_files.save(model, folder / "model.keras")
     zoo.Card(
         name="tiny.test",
         arch="tiny",
@@ -43,4 +49,4 @@ def make_bundle(folder: Path, seed: int, labels: tuple[str, ...] = LABELS, **opt
         sha256=sha256(path),
         versions={},
     ).write(folder / "card.json")
-    return export.bundle(path, folder / "bundle", target="triton", **options)
+    return path

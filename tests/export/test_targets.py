@@ -13,9 +13,9 @@ from export import manifest, sample_request
 from export.bundle_checks import validate_bundle
 from export.remote import tensors
 from export.targets import TARGETS, kserve, layout, triton, triton_config
-from zoo import keras_files
 from zoo.files import sha256
 
+from .served import with_card
 from .target_packages import lacks, skip_without_packages
 
 LABELS = ("ant", "bee", "Ünze | 3")
@@ -34,25 +34,7 @@ def tiny_model() -> keras.Model:
 def trained(tmp_path_factory):
     keras.utils.set_random_seed(0)
     folder = tmp_path_factory.mktemp("trained")
-    path = keras_files.save(tiny_model(), folder / "model.keras")
-    zoo.Card(
-        name="tiny.test",
-        arch="tiny",
-        input_shape=SHAPE,
-        num_classes=3,
-        norm=zoo.Norm(),
-        dropout=0.0,
-        width=1.0,
-        preprocessing=zoo.Preprocessing(size=SHAPE[:2]),
-        labels=LABELS,
-        dataset="noise",
-        precision="float32",
-        metrics={},
-        recipe={},
-        sha256=sha256(path),
-        versions={},
-    ).write(folder / "card.json")
-    return path
+    return with_card(tiny_model(), folder, LABELS)
 
 
 @pytest.fixture(scope="module")
