@@ -21,9 +21,6 @@ from zoo.files import write_text
 
 CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"
-# Triton waits this long for a batch to fill to one of these sizes: less than one image takes.
-PREFERRED = (8, 32)
-QUEUE_DELAY = 500  # microseconds
 
 
 def model_file(name: str) -> str:
@@ -72,10 +69,9 @@ def _config(made: Exported, proto: Any, labelled: tuple[str, ...]) -> dict[str, 
         "output": [_declared(one) | (label if one.name in labelled else {}) for one in outputs],
         "version_policy": {"latest": {"num_versions": 1}},
         "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
-        "dynamic_batching": {
-            "preferred_batch_size": [*PREFERRED],
-            "max_queue_delay_microseconds": QUEUE_DELAY,
-        },
+        # No delay and no preferred sizes: what comes while a batch is computed is the next one. A
+        # processor gains little by larger batches, and a request that is alone would only wait.
+        "dynamic_batching": {},
         "model_warmup": [_warmup(made, inputs, batch) for batch in (1, MAX_BATCH)],
         # Triton tells its clients these, so that who asks knows how to feed and to read.
         "parameters": [
@@ -152,9 +148,11 @@ def _batching(config: Any) -> Iterator[Check]:
     most = config.max_batch_size
     yield Check("config.pbtxt: max_batch_size", most >= 1, most, "1 or more")
     preferred = list(config.dynamic_batching.preferred_batch_size)
-    fits = config.HasField("dynamic_batching") and all(1 <= size <= most for size in preferred)
-    limit = f"1 to {most}"
-    yield Check("config.pbtxt: preferred batch sizes", fits, ", ".join(map(str, preferred)), limit)
+    fits = all(1 <= size <= most for size in preferred)
+    told = ", ".join(map(str, preferred)) or "none"
+    yield Check("config.pbtxt: preferred batch sizes", fits, told, f"none or 1 to {most}")
+    batching = "there" if config.HasField("dynamic_batching") else "none"
+    yield _same("config.pbtxt: dynamic_batching", batching, "there")
     latest = config.version_policy.latest.num_versions
     yield Check("config.pbtxt: latest versions served", latest >= 1, latest, "1 or more")
 

@@ -279,7 +279,7 @@ def test_a_killed_server_leaves_nothing_and_comes_back(made, installed, images, 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("max_batch_size: 64", "max_batch_size: 4"), "preferred"),
+        (("dynamic_batching {", "dynamic_batching {\n preferred_batch_size: 65"), "preferred"),
         (('name: "image"', 'name: "picture"'), "picture"),
         (("KIND_CPU", "KIND_GPU"), "GPU"),
         (("version_policy", "nonsense"), "failed to read text proto"),

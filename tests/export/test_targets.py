@@ -76,6 +76,8 @@ def test_a_model_repository_is_what_triton_reads(bundles):
     assert {one.label_filename for one in config.output} == {"labels.txt"}
     assert [*config.input[0].dims] == [*SHAPE]
     assert [one.batch_size for one in config.model_warmup] == [1, config.max_batch_size]
+    assert config.HasField("dynamic_batching")
+    assert config.dynamic_batching.max_queue_delay_microseconds == 0  # nobody waits for others
 
 
 def test_equal_models_make_equal_repositories(bundles):
@@ -157,7 +159,8 @@ def reseal(bundle) -> None:
         ("dims: [4, 4, 3]", "dims: [4, 4, 1]", "inputs of config.pbtxt and of the file"),
         ('name: "image"', 'name: "picture"', "inputs of config.pbtxt and of the file"),
         ('name: "logits"', 'name: "scores"', "outputs of config.pbtxt and of the file"),
-        ("max_batch_size: 64", "max_batch_size: 4", "preferred batch sizes"),
+        ("dynamic_batching {", "dynamic_batching {\n preferred_batch_size: 65", "batch sizes"),
+        ("dynamic_batching {\n}", "", "dynamic_batching"),
         ("max_batch_size: 64", "max_batch_size: 0", "max_batch_size"),
         ("max_batch_size: 64", "max_batch_size: 32", "warm-ups that the file does not take"),
         ("num_versions: 1", "num_versions: 0", "latest versions served"),
