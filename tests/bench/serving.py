@@ -45,6 +45,7 @@ COUNTS = (1, 2, 4, 8, 16, 32, 64)  # of images in a batch, and of requests at a 
 PROMISED = 32  # the concurrency whose ratio is promised
 ROUNDS = 5
 RUN_SECONDS = 1.2
+QUARTILES = ("ratio_low", "ratio_high")
 FREE = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 
 
@@ -100,7 +101,7 @@ def _direct(file: Path, server: Server) -> dict[str, Callable[[], dict[str, Any]
 
         return run
 
-    return {_direct_name(count): turn(count) for count in COUNTS}
+    return {direct_name(count): turn(count) for count in COUNTS}
 
 
 def _served(
@@ -121,15 +122,15 @@ def _served(
             "batch": (images_now - images) / (batches_now - batches),
         }
 
-    return {_served_name(count): lambda count=count: turn(count) for count in COUNTS}
+    return {served_name(count): lambda count=count: turn(count) for count in COUNTS}
 
 
-def _direct_name(count: int) -> str:
+def direct_name(count: int) -> str:
     """Name the turns of a batch size."""
     return f"batch {count}"
 
 
-def _served_name(count: int) -> str:
+def served_name(count: int) -> str:
     """Name the turns of a concurrency."""
     return f"concurrency {count}"
 
@@ -156,8 +157,8 @@ def _computed(server: Server) -> tuple[int, int]:
 def summed_up(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     """Sum up all rounds; the server is compared with the batch size that is fastest over all."""
     rows = {name: _row([one[name] for one in rounds]) for name in rounds[0]}
-    best = max(map(_direct_name, COUNTS), key=lambda name: rows[name]["images_per_second"])
-    for name in map(_served_name, COUNTS):
+    best = max(map(direct_name, COUNTS), key=lambda name: rows[name]["images_per_second"])
+    for name in map(served_name, COUNTS):
         rates = [(one[name]["images_per_second"], one[best]["images_per_second"]) for one in rounds]
         rows[name] |= quartiles([ours / direct for ours, direct in rates])
     return {"best": best, "turns": rows}
@@ -182,10 +183,10 @@ def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(9.6, 3 * len(rows)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     for pair, (name, row) in zip(figure.subplots(len(rows), 2), rows.items(), strict=True):
-        turns = [row["turns"][_served_name(count)] for count in COUNTS]
+        turns = [row["turns"][served_name(count)] for count in COUNTS]
         best = row["turns"][row["best"]]["images_per_second"]
         rates = [turn["images_per_second"] for turn in turns]
-        spans = [[abs(turn[end] - turn["ratio"]) * best for turn in turns] for end in _QUARTILES]
+        spans = [[abs(turn[end] - turn["ratio"]) * best for turn in turns] for end in QUARTILES]
         pair[0].errorbar(COUNTS, rates, yerr=spans, marker="o", capsize=3, label="zoo serve")
         pair[0].axhline(best, color="C1", label=f"onnxruntime, {row['best']}")
         pair[0].set_ylabel(f"{name}, images/s")
@@ -205,9 +206,6 @@ def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
         figure.savefig(beside, format="png")
 
 
-_QUARTILES = ("ratio_low", "ratio_high")
-
-
 def main() -> None:
     """Measure the models that the file lacks, and draw what it has."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -219,7 +217,7 @@ def main() -> None:
         if name not in results.rows:
             results.add(name, alone(measure, name))
             row = results.rows[name]
-            print(name, json.dumps(row["turns"][_served_name(PROMISED)]), flush=True)
+            print(name, json.dumps(row["turns"][served_name(PROMISED)]), flush=True)
     draw(results.rows, arguments.picture)
 
 
