@@ -18,6 +18,7 @@ from . import (
     quantization,
     recipe_heads,
     scaling,
+    serving,
     torch_training,
     write_docs,
     zoo_results,
@@ -71,6 +72,7 @@ def test_all_of_keras_applications_is_listed():
         ("torch_training", torch_training.PRECISIONS),
         ("cost", [cost.row_name(axis, value) for axis in cost.AXES for value in cost.AXES[axis]]),
         ("loader", loader.AUGMENTATIONS),
+        ("serving", serving.MODELS),
         ("imports", imports.CALLS),
         ("zoo_results", zoo_results.WEIGHTS),
         ("scaling", [f"{order}, {n} times" for order in scaling.ORDERS for n in scaling.BLOCKS]),
@@ -106,6 +108,12 @@ def test_importing_the_zoo_and_listing_are_as_cheap_as_promised():
 def test_the_loader_is_at_least_twice_as_fast_as_the_training():
     rows = write_docs.stored("loader")["rows"]
     assert [name for name, row in rows.items() if row["ratio_low"] < 2] == []
+
+
+def test_the_server_keeps_the_throughput_that_is_promised():
+    rows = write_docs.stored("serving")["rows"]
+    turn = serving.served_name(serving.PROMISED)
+    assert [name for name, row in rows.items() if row["turns"][turn]["ratio"] < 0.8] == []
 
 
 def test_int8_of_trained_weights_stays_within_its_limit():

@@ -6,9 +6,8 @@ A table stands between two marks, ``<!-- written by tests/bench/write_docs.py: N
 ``<!-- end -->``; the text around them is a person's.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,17 @@ from zoo import catalogue
 from zoo.cards import CARD_FILE, Card
 from zoo.files import write_text
 
-from . import normalization
+from . import normalization, serving_table
 from .onnx_nodes import NODES
-from .records import RESULTS
 from .scaling import exponent
+from .tables import measured, stored, table
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("folding", "models", "normalization", "quantization", "training")
+        for name in ("deployment", "folding", "models", "normalization", "quantization", "training")
     ),
 )
 _MARKED = re.compile(
@@ -47,40 +46,6 @@ _ACTIONS = {
 def written(text: str) -> str:
     """Put the tables into a document's text."""
     return _MARKED.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
-
-
-def stored(name: str) -> dict[str, Any]:
-    """Read a results file."""
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return found
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Write a table in Markdown: the first column to the left, the others to the right."""
-    columns = list(header)
-    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
-    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
-
-
-def measured(results: dict[str, Any]) -> str:
-    """Say where and when results were measured."""
-    found = results["environment"]
-    versions = ", ".join(f"{package} {version}" for package, version in found["versions"].items())
-    return (
-        f"\nMeasured on {found['date']}, {found['processor']}, {found['threads']} threads; "
-        f"{versions}.{_load(results['rows'])}\n"
-    )
-
-
-def _load(rows: dict[str, Any]) -> str:
-    """Say how busy the machine was, where that was written down."""
-    loads = [row["load"] for row in rows.values() if "load" in row]
-    if not loads:
-        return ""
-    return (
-        f" Other programs ran too (load average {min(loads):.1f} to {max(loads):.1f}), so a quiet "
-        "machine is faster."
-    )
 
 
 def reasons() -> str:
@@ -462,6 +427,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "torch_training": torch_training,
     "cost": cost,
     "loader": loader,
+    "serving": serving_table.serving,
     "weights": weights,
     "results": results,
     "models": models,
