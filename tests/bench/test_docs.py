@@ -110,12 +110,6 @@ def test_the_loader_is_at_least_twice_as_fast_as_the_training():
     assert [name for name, row in rows.items() if row["ratio_low"] < 2] == []
 
 
-def test_the_server_keeps_the_throughput_that_is_promised():
-    rows = write_docs.stored("serving")["rows"]
-    turn = serving.served_name(serving.PROMISED)
-    assert [name for name, row in rows.items() if row["turns"][turn]["ratio"] < 0.8] == []
-
-
 def test_int8_of_trained_weights_stays_within_its_limit():
     rows = write_docs.stored("quantization")["rows"]
     for name in quantization.WEIGHTS:
