@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 import export
+from export.errors import ExportError
+from export.onnx_runtime import Session, first_line
 
 from .models import APPLICATIONS, application, small
+from .onnx_nodes import plain
 from .records import fill
 
 # Those without BatchNorm: there is nothing to fold, and the way to a verdict is the same.
@@ -30,8 +32,6 @@ WITHOUT_NORM = (
     *("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"),
 )
 MODELS = (*APPLICATIONS, *WITHOUT_NORM)
-# What an image's sides are where a model takes any; its own documentation names the same.
-FREE_SIZE = 224
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def measure(name: str) -> dict[str, Any]:
         start = time.perf_counter()
         verdict = export.validate(folded, Path(folder, "ours.onnx"))
         validate_seconds = time.perf_counter() - start
-        plain_file = exported(Path(folder, "plain.onnx"), lambda path: plain(model, path))
+        plain_file = attempted(model, Path(folder, "plain.onnx"))
     return {
         "size": model.inputs[0].shape[1],
         "batchnorms": len(folded.report.entries),
@@ -67,29 +67,34 @@ def warm_up(folder: Path) -> None:
     """Export something small both ways: what TensorFlow makes on first use is not the export's."""
     first = small("conv-BN")
     export.to_onnx(export.fold(first), folder / "first.onnx")
-    plain(first, folder / "first_plain.onnx")
+    quiet(first, folder / "first_plain.onnx")
 
 
-def plain(model: keras.Model, path: Path) -> None:
-    """Export as Keras does when it is told nothing else."""
-    sides = [side or FREE_SIZE for side in model.input_shape[1:]]
-    model(np.zeros((1, *sides), np.float32))  # it refuses a model never called
+def quiet(model: keras.Model, path: Path) -> None:
+    """Export as Keras does, without what it prints."""
     with contextlib.redirect_stdout(io.StringIO()):
-        model.export(path, format="onnx", verbose=False)
+        plain(model, path)
+
+
+def attempted(model: keras.Model, path: Path) -> dict[str, Any]:
+    """Export as Keras does; where that fails, why is a result. An error of ours stops the run."""
+    start = time.perf_counter()
+    try:
+        return exported(path, lambda path: quiet(model, path))
+    except Exception as error:  # the converter raises whatever it meets, of any class
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "refused": f"{type(error).__name__}: {first_line(error)}"}
 
 
 def exported(path: Path, write: Callable[[Path], object]) -> dict[str, Any]:
     """Write a file; count its nodes, and load it.
 
     Returns:
-        The seconds, the nodes by operator, the file's megabytes, and as ``refused`` why there is no
-        file, or why onnxruntime does not load it or not run it on images alone.
+        The seconds, the nodes by operator, the file's megabytes, and as ``refused`` why onnxruntime
+        does not load it or not run it on images alone.
     """
     start = time.perf_counter()
-    try:
-        write(path)
-    except Exception as error:  # whatever it is, it goes into the table
-        return {"seconds": time.perf_counter() - start, "refused": told(error)}
+    write(path)
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
@@ -109,19 +114,13 @@ def operators(path: Path) -> dict[str, int]:
 
 def refusal(path: Path) -> str:
     """Say why onnxruntime does not take a file, or needs more than an image; else nothing."""
-    import onnxruntime
+    import onnx
 
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # it has a class of its own for each of its codes
-        return told(error)
-    more = [value.name for value in session.get_inputs()][1:]
+        more = Session(onnx.load(path)).inputs[1:]
+    except ExportError as error:
+        return str(error)
     return f"asks for {', '.join(more)} besides the image" if more else ""
-
-
-def told(error: Exception) -> str:
-    """The first line of an error."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
 
 
 def summary(row: dict[str, Any]) -> str:

@@ -25,6 +25,8 @@ MODELS = {
         ("MobileNetV2", "ResNet50", "ResNet50V2", "DenseNet121", "EfficientNetB0"), application
     ),
 }
+# What an image's sides are where a model takes any; its own documentation names the same.
+FREE_SIZE = 224
 # A maximum or minimum may be written as Clip; Relu is shown because a clamp takes its place.
 NODES = ("BatchNormalization", "Conv", "Mul", "Add", "Max", "Min", "Clip", "Relu", "Transpose")
 
@@ -45,7 +47,8 @@ def measure(name: str) -> dict[str, Any]:
 
 def plain(model: Any, path: Path) -> None:
     """Export as Keras does when it is told nothing else."""
-    model(np.zeros((1, *model.input_shape[1:]), np.float32))  # it refuses a model never called
+    sides = [side or FREE_SIZE for side in model.input_shape[1:]]
+    model(np.zeros((1, *sides), np.float32))  # it refuses a model never called
     model.export(path, format="onnx", verbose=False)
 
 
