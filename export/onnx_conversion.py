@@ -2,6 +2,7 @@
 
 import logging
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -81,12 +82,39 @@ def convert(
                     opset=opset,
                     inputs_as_nchw=list(inputs) if nchw else None,
                     custom_op_handlers={"Erfc": (_write_erfc, [])},
+                    custom_rewriter=[_widen_added_scalars],
                 )
             except (*_CONVERTER_ERRORS, tf.errors.OpError) as error:
-                log.append(str(error) or type(error).__name__)
-    if log:
-        raise ExportError(_told(model.name, log[0], names))
+                log.errors.append(str(error) or type(error).__name__)
+    if log.errors:
+        raise ExportError(_told(model.name, log.errors[0], names))
+    for failure in log.failures:
+        warnings.warn(
+            f"tf2onnx left the model {model.name!r} less tidy than it could be, which costs time "
+            f"and no accuracy: {failure}",
+            stacklevel=2,
+        )
     return proto
+
+
+def _widen_added_scalars(graph: Any, operations: list[Any]) -> list[Any]:
+    """Give each scalar that is added to something the shape (1,); the sum stays what it was.
+
+    A scalar behind a convolution stops tf2onnx 1.17 from taking any Transpose out of the whole
+    model, since it looks for the longest side of what is added.
+    """
+    from tf2onnx.utils import make_name
+
+    for node in operations:
+        if node.type not in ("Add", "AddV2"):
+            continue
+        for place, added in enumerate(node.inputs):
+            other = graph.get_shape(node.input[1 - place])
+            if added.is_const() and added.get_tensor_value(as_list=False).ndim == 0 and other:
+                value = added.get_tensor_value(as_list=False).reshape(1)
+                wide = graph.make_const(make_name(added.name), value)
+                graph.replace_input(node, node.input[place], wide.output[0], place)
+    return graph.get_nodes()
 
 
 def _write_erfc(context: Any, node: Any, name: str, _arguments: list[Any]) -> None:
@@ -185,22 +213,31 @@ def _constants_inlined(model: "keras.Model") -> Iterator[None]:
 
 
 class _Collector(logging.Handler):
-    """Keeps the errors' text."""
+    """Keeps the text of errors, and of warnings that tell of a pass that failed."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.lines: list[str] = []
+        super().__init__(logging.WARNING)
+        self.errors: list[str] = []
+        self.failures: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+        text = record.getMessage()
+        if record.levelno >= logging.ERROR:
+            self.errors.append(text)
+        elif text.startswith("Failed"):
+            reason = record.exc_info[1] if record.exc_info else None
+            text = text if reason is None else f"{text}: {type(reason).__name__}: {reason}"
+            if text not in self.failures:  # passes are repeated
+                self.failures.append(text)
 
 
 @contextmanager
-def _converter_log() -> Iterator[list[str]]:
-    """Keep what the converter logs off the screen; yield its errors.
+def _converter_log() -> Iterator[_Collector]:
+    """Keep what the converter logs off the screen; yield its errors and failed passes.
 
     It logs an operation that it does not know as an error, writes the operation into the file as
-    it is, and reports success.
+    it is, and reports success. Of an optimisation that raises it logs a warning, and goes on
+    without what that would have done.
     """
     logger = logging.getLogger("tf2onnx")
     collector = _Collector()
@@ -208,7 +245,7 @@ def _converter_log() -> Iterator[list[str]]:
     logger.addHandler(collector)
     logger.propagate = False
     try:
-        yield collector.lines
+        yield collector
     finally:
         logger.removeHandler(collector)
         logger.propagate = before

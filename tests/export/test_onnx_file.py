@@ -209,6 +209,35 @@ def test_a_layer_called_twice_and_an_operation(tmp_path):
     assert_same(path, model)
 
 
+@pytest.mark.filterwarnings("error:tf2onnx left")
+@pytest.mark.parametrize("size", [8, None])
+def test_a_scalar_added_to_a_convolution_leaves_no_transpose_inside(tmp_path, size):
+    # tf2onnx 1.17 raises on the scalar, goes on, and leaves a pair around each convolution.
+    image = keras.Input((size, size, 3))
+    x = layers.Conv2D(4, 3, use_bias=False)(image) + 3.0
+    x = layers.Conv2D(4, 3, padding="same")(2.0 + layers.ReLU()(x))
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
+    path = export.to_onnx(model, tmp_path / "model.onnx")
+    assert operations(path)["Transpose"] <= 1
+    values = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(run(path, values)[0], model(values), rtol=FLOAT32, atol=FLOAT32)
+
+
+def test_a_pass_of_the_converter_that_fails_is_told(tmp_path, monkeypatch):
+    from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
+
+    def failing(self, graph):
+        raise KeyError("pass")
+
+    monkeypatch.setattr(TransposeOptimizer, "_optimize", failing)
+    model = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(2, 3), layers.Conv2D(2, 3)])
+    told = r"optimize_transpose: KeyError: 'pass'"
+    with pytest.warns(UserWarning, match=told) as caught:
+        path = export.to_onnx(model, tmp_path / "model.onnx")
+    assert sum(isinstance(warning.message, UserWarning) for warning in caught) == 1
+    assert_same(path, model)
+
+
 def test_normalization_layers_become_constants(tmp_path):
     learned = layers.Normalization()
     learned.adapt(np.random.default_rng(0).normal(size=(9, 6, 6, 3)))
