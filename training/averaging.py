@@ -130,7 +130,12 @@ class Kept:
             return self._renewed()
 
     def evaluate(
-        self, model: Any, data: Data | Split, *, preprocessing: Preprocessing | None = None
+        self,
+        model: Any,
+        data: Data | Split,
+        *,
+        preprocessing: Preprocessing | None = None,
+        views: int = 1,
     ) -> Metrics:
         """Measure a model that `__call__` returned.
 
@@ -138,15 +143,16 @@ class Kept:
             model: The model.
             data: As in `training.evaluate`.
             preprocessing: As in `training.evaluate`.
+            views: As in `training.evaluate`.
 
         Returns:
             The measurements.
         """
         if model is self._model:
             predict = self._group.predictor(model)
-            return evaluate(predict, data, preprocessing=preprocessing)
+            return evaluate(predict, data, preprocessing=preprocessing, views=views)
         with self._group.alone():
-            return evaluate(model, data, preprocessing=preprocessing)
+            return evaluate(model, data, preprocessing=preprocessing, views=views)
 
     def _renewed(self) -> Any:
         """Give the second model the weights and statistics of this moment, and return it."""

@@ -215,6 +215,13 @@ def _numbers(
             f"95 % interval {percent(low)} to {percent(high)}, {number(metrics['test_images'])} "
             "images",
         )
+        if "test_views" in metrics:
+            yield (
+                f"By {metrics['test_views']} views",
+                percent(metrics["test_views_accuracy"]),
+                f"95 % interval {percent(metrics['test_views_accuracy_low'])} to "
+                f"{percent(metrics['test_views_accuracy_high'])}, their logits averaged",
+            )
         yield "Parameters", number(metrics["parameters"]), "numbers in the model's weights"
     if "val_accuracy" in last:
         yield (

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from training import views as several
 from training.data import Data, Split
 from training.streaming import Stream
 from zoo import xla
@@ -31,6 +32,7 @@ class Metrics:
             none.
         per_class_intervals: The interval of each of these, as above.
         confusion: How often class i (row) was taken for class j (column).
+        views: From how many views of each image; see `training.views`.
     """
 
     count: int
@@ -41,6 +43,7 @@ class Metrics:
     per_class: dict[str, float | None]
     per_class_intervals: dict[str, tuple[float, float] | None]
     confusion: tuple[tuple[int, ...], ...]
+    views: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the measurements as plain values that JSON can hold."""
@@ -93,15 +96,17 @@ class Answers:
         split: The images.
         labels: The classes' names.
         logits: float64, (count, classes).
+        views: From how many views of each image they are.
     """
 
     split: Split
     labels: tuple[str, ...]
     logits: np.ndarray
+    views: int = 1
 
     def metrics(self) -> Metrics:
         """Measure them."""
-        return _measure(self.logits, self.split.labels, self.labels)
+        return _measure(self.logits, self.split.labels, self.labels, self.views)
 
     def mistakes(self, most: int = 12) -> list[Mistake]:
         """Find the images that are most confidently classified wrongly.
@@ -136,6 +141,7 @@ def evaluate(
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] | None = None,
     batch_size: int = 256,
+    views: int = 1,
 ) -> Metrics:
     """Measure a classifier.
 
@@ -148,6 +154,8 @@ def evaluate(
             numbers. Of a `training.Data` with other names its images would be of other classes.
         batch_size: How many images are computed at once, 1 or more. The last batch is filled up,
             so that nothing is compiled twice; the filling is not counted.
+        views: From how many views of each image its logits are averaged, 1, 2 or 6; see
+            `training.views`.
 
     Returns:
         The measurements.
@@ -161,7 +169,12 @@ def evaluate(
         >>> training.evaluate(zoo.load_model("resnet20.digits"), data).accuracy
     """
     return answers(
-        model, data, preprocessing=preprocessing, labels=labels, batch_size=batch_size
+        model,
+        data,
+        preprocessing=preprocessing,
+        labels=labels,
+        batch_size=batch_size,
+        views=views,
     ).metrics()
 
 
@@ -172,6 +185,7 @@ def answers(
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] | None = None,
     batch_size: int = 256,
+    views: int = 1,
 ) -> Answers:
     """Let a classifier answer, to be measured and looked at; see `evaluate`.
 
@@ -181,6 +195,7 @@ def answers(
         preprocessing: As in `evaluate`.
         labels: As in `evaluate`.
         batch_size: As in `evaluate`.
+        views: As in `evaluate`.
 
     Returns:
         The images with their logits.
@@ -191,6 +206,7 @@ def answers(
     Example:
         >>> answers(zoo.load_model("resnet20.digits"), data).mistakes()[0].confidence
     """
+    several.check(views)
     split = data.test if isinstance(data, Data) else data
     if isinstance(data, Data):
         preprocessing = preprocessing or data.preprocessing
@@ -207,7 +223,9 @@ def answers(
         raise InputError(
             f"evaluate: accepted are labels of 0 or more; received {split.labels.min()}"
         )
-    logits = _logits(model, split.images, preprocessing, min(batch_size, len(split)))
+    is_model = hasattr(model, "predict_on_batch")
+    predict = several.averaged(xla.predictor(model) if is_model else model, views)
+    logits = _logits(predict, split.images, preprocessing, min(batch_size, len(split)))
     classes = logits.shape[-1]
     if (labels is not None and len(labels) != classes) or split.labels.max() >= classes:
         raise InputError(
@@ -217,7 +235,7 @@ def answers(
     wrong = np.flatnonzero(~np.isfinite(logits).all(axis=-1))
     if len(wrong):
         raise InputError(f"evaluate: the model's logits for image {wrong[0]} are not finite")
-    return Answers(split, tuple(labels or map(str, range(classes))), logits)
+    return Answers(split, tuple(labels or map(str, range(classes))), logits, views)
 
 
 def wilson(correct: int, count: int) -> tuple[float, float]:
@@ -241,11 +259,12 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
 
 
 def _logits(
-    model: Any, images: np.ndarray | Stream, preprocessing: Preprocessing, batch_size: int
+    predict: Callable[[np.ndarray], Any],
+    images: np.ndarray | Stream,
+    preprocessing: Preprocessing,
+    batch_size: int,
 ) -> np.ndarray:
     """Compute the logits of all images, in float64."""
-    is_model = hasattr(model, "predict_on_batch")
-    predict: Callable[[np.ndarray], Any] = xla.predictor(model) if is_model else model
     parts = []
     for batch in _batches(images, batch_size):
         missing = batch_size - len(batch)
@@ -264,7 +283,7 @@ def _batches(images: np.ndarray | Stream, batch_size: int) -> Iterator[np.ndarra
             yield batch
 
 
-def _measure(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Metrics:
+def _measure(logits: np.ndarray, labels: np.ndarray, names: Sequence[str], views: int) -> Metrics:
     """Compute the measurements from float64 logits."""
     count = len(labels)
     confusion = np.zeros((len(names), len(names)), np.int64)
@@ -288,4 +307,5 @@ def _measure(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Me
             for i, name in enumerate(names)
         },
         confusion=tuple(tuple(int(cell) for cell in row) for row in confusion),
+        views=views,
     )

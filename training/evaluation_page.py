@@ -93,12 +93,13 @@ def _numbers(metrics: Metrics) -> list[tuple[str, str, str]]:
     """Choose the numbers that stand on top."""
     low, high = metrics.interval
     measured = [bar for bar in _bars(metrics) if bar.accuracy is not None]
+    by_views = f", by {metrics.views} views of each image" if metrics.views > 1 else ""
     worst = min(measured, key=lambda bar: bar.accuracy or 0.0)
     return [
         (
             "Accuracy",
             percent(metrics.accuracy),
-            f"95 % interval {percent(low)} to {percent(high)}",
+            f"95 % interval {percent(low)} to {percent(high)}{by_views}",
         ),
         ("Images", number(metrics.count), f"{number(metrics.count - metrics.correct)} wrong"),
         ("Loss", f"{metrics.loss:.4f}", "mean cross-entropy, in nats"),

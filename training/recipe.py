@@ -11,6 +11,7 @@ import pydantic
 import tomli_w
 
 from training.precision import Precision
+from training.views import Views
 from zoo.errors import InputError, differences, nearest
 from zoo.files import write_text
 from zoo.norm import Norm
@@ -137,6 +138,9 @@ class Recipe(Settings):
         augmentation: How training images are varied; see `Augmentation`.
         holdout: The share of the training images that is held out to make choices by, in
             [0, 0.5]; measured after each epoch as validation. Always the same images of a set.
+        views: From how many views of each test image the finished model's accuracy is measured
+            too, 1, 2 or 6, for figures that were measured so; see `training.views`. With 1 it is
+            that of the image alone and nothing else.
         precision: ``float32``, ``mixed_float16``, ``mixed_bfloat16``, or ``auto``:
             ``mixed_float16`` on a GPU and ``mixed_bfloat16`` on CPUs.
         seed: Of the first weights, the order and the augmentation, 0 to 2**32 - 1.
@@ -186,6 +190,7 @@ class Recipe(Settings):
     label_smoothing: Share = 0.0
     augmentation: Augmentation = Augmentation()
     holdout: Annotated[Number, pydantic.Field(ge=0, le=0.5)] = 0.0
+    views: Views = 1
     precision: Literal["auto", Precision] = "auto"
     seed: Annotated[Whole, pydantic.Field(ge=0, lt=2**32)] = 0
     checkpoint_epochs: Epochs = 1

@@ -276,6 +276,11 @@ class _Run:
         kept = self.kept()
         self.state.seconds += time.perf_counter() - start
         measured = self.kept.evaluate(kept, self.data)
+        by_views = (
+            self.kept.evaluate(kept, self.data, views=self.recipe.views)
+            if self.recipe.views > 1
+            else None
+        )
         # A fresh model carries no optimizer, which would double the file.
         with self.group.alone():
             model = self._build()
@@ -285,14 +290,14 @@ class _Run:
             from zoo import keras_files
 
             digest = sha256(keras_files.save(model, self.written / MODEL_FILE))
-        card = self._describe(measured, digest)
+        card = self._describe(measured, by_views, digest)
         if self.written is not None:
             card.write(self.written / CARD_FILE)
             curves.write(self.written, self.recipe, self.state.history, card)
             checkpoint.remove(self.written)
         return Result(model, card, self.state.history, self.folder)
 
-    def _describe(self, measured: Metrics, digest: str) -> Card:
+    def _describe(self, measured: Metrics, by_views: Metrics | None, digest: str) -> Card:
         recipe, data = self.recipe, self.data
         metrics: dict[str, float | int] = {
             "test_accuracy": measured.accuracy,
@@ -305,6 +310,12 @@ class _Run:
             "images_per_second": round(self.state.images_per_second, 1),
             "parameters": self.model.count_params(),
         }
+        if by_views is not None:
+            metrics["test_views"] = by_views.views
+            metrics["test_views_accuracy"] = by_views.accuracy
+            metrics["test_views_accuracy_low"], metrics["test_views_accuracy_high"] = (
+                by_views.interval
+            )
         if self.group.devices > 1:
             metrics["devices"] = self.group.devices
         if self.held is not None:

@@ -27,6 +27,7 @@ class Evaluation(Settings):
         high: Where it ends.
         loss: The mean cross-entropy, in nats.
         images: How many images there were.
+        views: From how many views of each image; see `training.views`.
         date: When, in ISO 8601.
 
     Raises:
@@ -38,6 +39,7 @@ class Evaluation(Settings):
     high: Annotated[Number, pydantic.Field(ge=0, le=1)]
     loss: Number
     images: Size
+    views: Size = 1
     date: Annotated[str, pydantic.Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 
 
@@ -75,7 +77,8 @@ class Card(Settings):
         sha256: The hash of the weight file beside the card.
         versions: Of the packages that made it.
         hardware: What it was trained on; empty where that is not known.
-        evaluations: What was measured later, by the name of the data set.
+        evaluations: What was measured later, by the name of the data set, and with several views
+            of each image by their number too, as in ``cifar10, 6 views``.
         commit: Of this project, where known.
         notes: What a reader of the numbers should know.
         origin: Where the file comes from, of weights that others publish. Its hash and the labels

@@ -42,9 +42,15 @@ def head(card: Card | None) -> str:
         f"{100 * found[key]:.2f}"
         for key in ("test_accuracy_low", "test_accuracy", "test_accuracy_high")
     )
+    by_views = (
+        f"averaged over {found['test_views']:.0f} views of each image "
+        f"{100 * found['test_views_accuracy']:.2f} %; "
+        if "test_views" in found
+        else ""
+    )
     text = (
         f"Accuracy on the {found['test_images']:,.0f} test images after the last epoch: "
-        f"{accuracy} % (95 % interval {low} to {high}), trained in "
+        f"{accuracy} % (95 % interval {low} to {high}), {by_views}trained in "
         f"{duration(found['train_seconds'])} on {card.hardware or 'unknown hardware'}, in "
         f"{card.precision}, at {found['images_per_second']:.0f} images/s."
     )

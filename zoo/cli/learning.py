@@ -1,7 +1,7 @@
 """``zoo train`` and ``zoo evaluate``."""
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -204,7 +204,8 @@ def train(
     facts = [
         ("model", result.card.name),
         ("precision", result.card.precision),
-        ("test accuracy", accuracy(metrics["test_accuracy"], _interval(metrics))),
+        ("test accuracy", _accuracy(metrics, "test_accuracy")),
+        *_by_views(metrics),
         ("test images", f"{metrics['test_images']:,}"),
         ("seconds", f"{result.seconds:.1f}"),
         ("images/s", f"{metrics['images_per_second']:,.0f}"),
@@ -231,6 +232,14 @@ def evaluate(
     ],
     card: CardOption = None,
     data_dir: DataDir = None,
+    views: Annotated[
+        int,
+        typer.Option(
+            metavar="1|2|6",
+            help="Average the logits of so many views of each image: 2 are the image and its "
+            "mirror image, 6 both shifted by a pixel too.",
+        ),
+    ] = 1,
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Leave out images that cannot be read.")
     ] = False,
@@ -255,14 +264,17 @@ def evaluate(
         check_page(report)
     import training
     from training.evaluation import answers
+    from training.views import check
     from zoo.files import write_text
+
+    check(views)
 
     model = open_classifier(file, card)
     load_keras()  # reading the data may load TensorFlow, which speaks at its start
     loaded = training.load_data(
         data, data_dir, skip_corrupt=skip_corrupt, preprocessing=model.known_preprocessing
     )
-    found = answers(model.logits, loaded, labels=model.labels or None)
+    found = answers(model.logits, loaded, labels=model.labels or None, views=views)
     metrics = found.metrics()
     document = {**metrics.to_dict(), "notes": list(loaded.notes)}
     wrote = []
@@ -310,9 +322,11 @@ def _store(file: str, data: str, metrics: "Metrics") -> Path:
         high=high,
         loss=metrics.loss,
         images=metrics.count,
+        views=metrics.views,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
-    kept = {**card.evaluations, data: evaluation}
+    name = data if metrics.views == 1 else f"{data}, {metrics.views} views"
+    kept = {**card.evaluations, name: evaluation}
     return card.model_copy(update={"evaluations": kept}).write(Path(file).parent / CARD_FILE)
 
 
@@ -326,6 +340,12 @@ def _number(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdecimal() else text
 
 
-def _interval(metrics: Mapping[str, float]) -> tuple[float, float]:
-    """Read the interval that a card tells."""
-    return metrics["test_accuracy_low"], metrics["test_accuracy_high"]
+def _accuracy(metrics: Mapping[str, float], name: str) -> str:
+    """Write an accuracy that a card tells, with its interval."""
+    return accuracy(metrics[name], (metrics[f"{name}_low"], metrics[f"{name}_high"]))
+
+
+def _by_views(metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Tell the accuracy of several views of each image, where it was measured."""
+    if "test_views" in metrics:
+        yield f"by {metrics['test_views']} views", _accuracy(metrics, "test_views_accuracy")

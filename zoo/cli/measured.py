@@ -27,6 +27,8 @@ def accuracy(share: float, interval: tuple[float, float]) -> str:
 def measured(metrics: "Metrics") -> Iterator[tuple[str, str]]:
     """Tell what was measured, of many classes only those with the lowest accuracies."""
     yield "accuracy", accuracy(metrics.accuracy, metrics.interval)
+    if metrics.views > 1:
+        yield "views", f"{metrics.views} of each image, averaged"
     yield "images", f"{metrics.count:,}"
     yield "loss", f"{metrics.loss:.4f}"
     classes = list(metrics.per_class.items())
