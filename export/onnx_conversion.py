@@ -1,10 +1,11 @@
 """Keras to an ONNX graph by way of TensorFlow and tf2onnx, with its failures told."""
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,20 +73,30 @@ def convert(
         result = model(tf.nest.pack_sequence_as(model.input, tensors), training=False)
         return dict(zip(outputs, tf.nest.flatten(result), strict=True))
 
+    def converted() -> Any:
+        proto, _ = tf2onnx.convert.from_function(
+            traced,
+            input_signature=signature,
+            opset=opset,
+            inputs_as_nchw=list(inputs) if nchw else None,
+            custom_op_handlers={"Erfc": (_write_erfc, [])},
+            custom_rewriter=[_widen_added_scalars],
+        )
+        return proto
+
+    failures = (*_CONVERTER_ERRORS, tf.errors.OpError)
     with _layers_marked(model) as names, _calls_inlined(), _constants_inlined(model):
         traced.get_concrete_function(*signature)  # an error in here is the model's own
-        with _converter_log() as log:
-            try:
-                proto, _ = tf2onnx.convert.from_function(
-                    traced,
-                    input_signature=signature,
-                    opset=opset,
-                    inputs_as_nchw=list(inputs) if nchw else None,
-                    custom_op_handlers={"Erfc": (_write_erfc, [])},
-                    custom_rewriter=[_widen_added_scalars],
-                )
-            except (*_CONVERTER_ERRORS, tf.errors.OpError) as error:
-                log.errors.append(str(error) or type(error).__name__)
+        with _converter_log() as log, _passes_uncopied(), suppress(*failures):
+            proto = converted()
+            log.done = True
+        if not log.done:
+            # Some pass failed, or all of it: once more, with the passes that do not fail.
+            with _converter_log() as log:
+                try:
+                    proto = converted()
+                except failures as error:
+                    log.errors.append(str(error) or type(error).__name__)
     if log.errors:
         raise ExportError(_told(model.name, log.errors[0], names))
     for failure in log.failures:
@@ -212,11 +223,32 @@ def _constants_inlined(model: "keras.Model") -> Iterator[None]:
             layer.mean, layer.variance = mean, variance
 
 
+@contextmanager
+def _passes_uncopied() -> Iterator[None]:
+    """Have the converter's passes work on its graph itself, and not each on a copy of it.
+
+    It copies the graph, all weights included, for each pass, so as to drop what a pass that fails
+    has done: a third of the time that a ResNet-50 takes. This variable keeps it from that, whatever
+    its value is; a pass that fails then raises.
+    """
+    from tf2onnx.constants import ENV_TF2ONNX_CATCH_ERRORS as VARIABLE
+
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = "FALSE"
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE)
+        if before is not None:
+            os.environ[VARIABLE] = before
+
+
 class _Collector(logging.Handler):
     """Keeps the text of errors, and of warnings that tell of a pass that failed."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
+        self.done = False
         self.errors: list[str] = []
         self.failures: list[str] = []
 

@@ -27,7 +27,7 @@ _PROBABLE = ("softmax", "sigmoid")
 
 # The batch on which every export is compared with Keras. It is small, a gate against wrong files,
 # which are off by orders of magnitude: `export.validate` judges rounding, on many more inputs.
-_BATCH = 8
+_BATCH = 3
 _GATE = 10.0
 
 

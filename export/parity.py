@@ -15,9 +15,12 @@ there is no error to judge by: such numbers are left out, and how many are left 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from export.by_image import ByImage
 
 if TYPE_CHECKING:
     import keras
@@ -94,11 +97,11 @@ class Reference:
 
     def compute_exact(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute one batch in float64."""
-        doubled = [
-            array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
-            for array in inputs
-        ]
-        return self._with_probabilities(compute(self.exact, doubled))
+        return self._with_probabilities(self._by_image(doubled(inputs)))
+
+    @cached_property
+    def _by_image(self) -> ByImage:
+        return ByImage(self.exact)
 
     def compute_single(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute one batch in float32."""
@@ -106,6 +109,14 @@ class Reference:
 
     def _with_probabilities(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
         return [*outputs, softmax(outputs[0])] if self.probabilities else outputs
+
+
+def doubled(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Bring what is no whole number to float64."""
+    return [
+        array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
+        for array in inputs
+    ]
 
 
 def compute(model: "keras.Model", inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

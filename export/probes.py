@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from zoo.preprocessing import Preprocessing
 
 BATCHES = (1, 2, 7, 64)  # one, a pair, an odd number, and one that fills every vector register
+# An image this large fills the registers by itself, and 64 of them would take minutes in float64.
+LARGE = 100 * 100 * 3
+LARGE_BATCHES = (1, 2, 7, 16)
 
-# Batch, scale: every batch at the scale that networks are trained on, and a tenth and ten times it.
-_RANDOM = (*((batch, 1.0) for batch in BATCHES), (7, 0.1), (7, 10.0))
+_OTHER_SCALES = (0.1, 10.0)  # besides 1, the scale that networks are trained on
 _PLAIN = "random, scale 1"
 _FREE_SIZE = 64  # pixels, where a model takes images of any size
 
@@ -58,19 +60,24 @@ def probes(
         images: Real images as the model takes them, if there are any.
 
     Yields:
-        Random, zero and saturated batches of 1, 2, 7 and 64, and real ones where there are any.
+        Random, zero and saturated batches of 1, 2, 7 and 64, and real ones where there are any; of
+        large images the largest batch is 16, of random and real ones alone.
     """
-    for seed, (batch, scale) in enumerate(_RANDOM):
+    large = max(array.size for array in random_inputs(model, 1)) > LARGE
+    batches = LARGE_BATCHES if large else BATCHES
+    extreme = batches[:-1] if large else batches
+    scaled = [(batch, 1.0) for batch in batches] + [(7, scale) for scale in _OTHER_SCALES]
+    for seed, (batch, scale) in enumerate(scaled):
         inputs = random_inputs(model, batch, seed=seed, scale=scale)
         yield Probe("random", f"random, scale {scale:g}, batch {batch}", inputs)
-    for batch in BATCHES:
+    for batch in extreme:
         zeros = [np.zeros_like(array) for array in random_inputs(model, batch)]
         yield Probe("zero", f"zero, batch {batch}", zeros)
-    for batch in BATCHES:
+    for batch in extreme:
         extremes = [_saturated(array, preprocessing) for array in random_inputs(model, batch)]
         yield Probe("saturated", f"saturated, batch {batch}", extremes)
     if images is not None:
-        for batch in BATCHES:
+        for batch in batches:
             chosen = np.linspace(0, len(images) - 1, min(batch, len(images))).astype(int)
             yield Probe("real", f"real, batch {len(chosen)}", [images[chosen]])
 

@@ -9,6 +9,7 @@ the file already has are passed over. The judging is what takes long: the refere
 
 import contextlib
 import io
+import os
 import tempfile
 import time
 from collections import Counter
@@ -36,6 +37,7 @@ MODELS = (*APPLICATIONS, *WITHOUT_NORM)
 
 def measure(name: str) -> dict[str, Any]:
     """Export a model both ways, and judge our file."""
+    load = os.getloadavg()[0]
     model = application(name)
     with tempfile.TemporaryDirectory() as folder:
         warm_up(Path(folder))
@@ -60,6 +62,7 @@ def measure(name: str) -> dict[str, Any]:
         "limit": verdict.limit,
         "ours": ours,
         "plain": plain_file,
+        "load": load,
     }
 
 

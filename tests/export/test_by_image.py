@@ -1,0 +1,111 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import export
+from export import by_image
+from export.by_image import ByImage
+from export.parity import compute, doubled
+from export.probes import LARGE_BATCHES, probes, random_inputs
+
+from .models import resnet
+
+# Float64 sums in another order, over a few hundred products.
+FLOAT64 = 1e-12
+
+
+class Counting:
+    """How many images a model was given, and the function that gives them."""
+
+    def __init__(self, monkeypatch):
+        self.images = 0
+        monkeypatch.setattr("export.parity.compute", self)
+
+    def __call__(self, model, inputs):
+        self.images += len(inputs[0])
+        return compute(model, inputs)
+
+
+class Centred(layers.Layer):
+    """Takes the mean of the batch off each image: images reach each other."""
+
+    def call(self, x):
+        return x - ops.mean(x, axis=0, keepdims=True)
+
+
+def wide(model):
+    return export.rebuild(model, "float64")
+
+
+def close(some, others):
+    for one, other in zip(some, others, strict=True):
+        np.testing.assert_allclose(one, other, rtol=FLOAT64, atol=FLOAT64)
+
+
+def test_each_image_is_computed_once(monkeypatch):
+    exact = ByImage(wide(resnet()))
+    assert exact.apart
+    counted = Counting(monkeypatch)
+    rows = doubled(random_inputs(exact.model, 9))
+    close(exact([rows[0][[0, 1, 0, 2, 1]]]), compute(exact.model, [rows[0][[0, 1, 0, 2, 1]]]))
+    assert counted.images == 3
+    close(exact(rows), compute(exact.model, rows))
+    assert counted.images == 9
+    zeros = [np.zeros((64, *rows[0].shape[1:]))]
+    close(exact(zeros), compute(exact.model, zeros))
+    assert counted.images == 10
+
+
+def test_large_outputs_are_not_kept(monkeypatch):
+    monkeypatch.setattr(by_image, "_MOST_KEPT", 0)
+    exact = ByImage(wide(resnet()))
+    assert exact.apart
+    counted = Counting(monkeypatch)
+    rows = doubled(random_inputs(exact.model, 2))
+    close(exact(rows), exact(rows))
+    assert counted.images == 4
+
+
+def test_images_that_reach_each_other_are_computed_together():
+    image = keras.Input((4, 4, 3))
+    model = keras.Model(image, layers.Flatten()(Centred()(image)), name="centred")
+    exact = ByImage(model)
+    assert not exact.apart
+    zeros_and_one = np.zeros((3, 4, 4, 3))
+    zeros_and_one[0] = 3
+    close(exact([zeros_and_one]), compute(model, [zeros_and_one]))
+    assert exact([zeros_and_one])[0][0, 0] == pytest.approx(2)
+
+
+def test_an_output_without_a_batch_is_computed_as_it_is():
+    image = keras.Input((4,))
+    model = keras.Model(image, ops.sum(image, axis=0))
+    exact = ByImage(model)
+    assert not exact.apart
+    close(exact([np.ones((5, 4))]), [np.full(4, 5.0)])
+
+
+def test_two_inputs_make_one_image():
+    left, right = keras.Input((3,), name="left"), keras.Input((3,), name="right")
+    exact = ByImage(keras.Model([left, right], left - right))
+    ones, zeros = np.ones((1, 3)), np.zeros((1, 3))
+    found = exact([np.concatenate([ones, ones, zeros]), np.concatenate([ones, zeros, ones])])
+    close(found, [np.array([[0.0] * 3, [1.0] * 3, [-1.0] * 3])])
+
+
+@pytest.mark.parametrize("side", [100, 101])
+def test_only_batches_of_large_images_are_smaller(side):
+    model = keras.Sequential([keras.Input((side, side, 3)), layers.GlobalAveragePooling2D()])
+    found = {
+        kind: tuple(dict.fromkeys(p.batch for p in probes(model, None, None) if p.kind == kind))
+        for kind in ("random", "zero", "saturated")
+    }
+    if side == 100:
+        assert set(found.values()) == {(1, 2, 7, 64)}
+    else:
+        assert found == {
+            "random": LARGE_BATCHES,
+            "zero": LARGE_BATCHES[:-1],
+            "saturated": LARGE_BATCHES[:-1],
+        }
