@@ -151,7 +151,7 @@ class _Run:
     ) -> None:
         import keras
 
-        from training import fused_norm, initial, schedules
+        from training import fused_gelu, fused_norm, initial, schedules
         from training import optimizer as optimizers
         from training.averaging import Kept, plain_batches
 
@@ -170,6 +170,7 @@ class _Run:
             recipe.precision,
         )
         fused_norm.use(self.model)
+        fused_gelu.use(self.model)
         # Keras would wrap a mixed_float16 model's optimizer as well; that it is wrapped is ours
         # to say. By itself Keras does not compile with XLA on CPUs, where it is seldom faster.
         self.model.compile(
