@@ -42,19 +42,30 @@ def head(card: Card | None) -> str:
         f"{100 * found[key]:.2f}"
         for key in ("test_accuracy_low", "test_accuracy", "test_accuracy_high")
     )
-    by_views = (
-        f"averaged over {found['test_views']:.0f} views of each image "
-        f"{100 * found['test_views_accuracy']:.2f} %; "
-        if "test_views" in found
-        else ""
-    )
     text = (
         f"Accuracy on the {found['test_images']:,.0f} test images after the last epoch: "
-        f"{accuracy} % (95 % interval {low} to {high}), {by_views}trained in "
+        f"{accuracy} % (95 % interval {low} to {high}), {by_views(card)}trained in "
         f"{duration(found['train_seconds'])} on {card.hardware or 'unknown hardware'}, in "
         f"{card.precision}, at {found['images_per_second']:.0f} images/s."
     )
     return textwrap.fill(text, _WIDTH, initial_indent="# ", subsequent_indent="# ") + "\n"
+
+
+def by_views(card: Card) -> str:
+    """Tell the accuracy of several views of each test image, where it was measured.
+
+    Args:
+        card: Of the weights: what they were measured to be at the end of their training, or later
+            by ``zoo evaluate --views N --write-card``.
+    """
+    metrics = card.metrics
+    measured = {one.views: one.accuracy for one in card.evaluations.values() if one.views > 1} | (
+        {metrics["test_views"]: metrics["test_views_accuracy"]} if "test_views" in metrics else {}
+    )
+    return "".join(
+        f"averaged over {views} views of each image {100 * accuracy:.2f} %; "
+        for views, accuracy in sorted(measured.items())
+    )
 
 
 def written(path: Path) -> str:
