@@ -234,7 +234,7 @@ def _require_right(
     limit = _GATE * parity.limit_for(answer.own_error())
     for level in ("off", "all"):
         values = Session(proto, level=level, nchw=nchw).run(inputs)
-        error = parity.worst_error(values, answer.exact, where=answer.counted)
+        error = answer.error(values)
         if not error <= limit:
             where = first_divergence(proto, reference, inputs, nchw=nchw)
             raise ExportError(

@@ -9,6 +9,9 @@ original itself makes in float32, plus a few units in the last place. The origin
 the largest over all batches; where a model normalizes by the data itself, over a few runs that
 round otherwise too (see `export.rounding`).
 
+Probabilities beside logits are judged as the softmax of these: the logits are held against the
+model, and how much a softmax of large ones magnifies their rounding is not the file's doing.
+
 Where the original itself has no finite number in float32, such as an exponential of a large input,
 there is no error to judge by: such numbers are left out, and how many are left is told.
 """
@@ -41,10 +44,12 @@ class Answer:
         exact: Each output in float64.
         runs: Each output in float32, as the original computes it: the plain run first, and then
             those that round otherwise, if any.
+        probabilities: Whether the second output is the softmax of the first.
     """
 
     exact: list[np.ndarray]
     runs: list[list[np.ndarray]]
+    probabilities: bool = False
 
     @property
     def single(self) -> list[np.ndarray]:
@@ -58,7 +63,24 @@ class Answer:
 
     def own_error(self, scales: Sequence[float] | None = None) -> float:
         """Return the original's own float32 error, of the worst output and run."""
-        return max(worst_error(run, self.exact, scales, self.counted) for run in self.runs)
+        return max(self.error(run, scales) for run in self.runs)
+
+    def error(self, values: Sequence[np.ndarray], scales: Sequence[float] | None = None) -> float:
+        """Return the error of other outputs of this batch, of the worst output."""
+        return worst_error(values, self.expected(values), scales, self.counted)
+
+    def expected(
+        self, values: Sequence[np.ndarray], others: Sequence[np.ndarray] | None = None
+    ) -> list[np.ndarray]:
+        """Return what outputs should be: the exact ones, or others.
+
+        Probabilities should differ from these by what their logits make them differ.
+        """
+        wanted = list(self.exact if others is None else others)
+        if self.probabilities and len(values) == len(wanted):
+            here, there = (softmax(np.asarray(one[0], np.float64)) for one in (values, wanted))
+            wanted[-1] = wanted[-1] + (here - there)
+        return wanted
 
 
 @dataclass(frozen=True)
@@ -93,7 +115,7 @@ class Reference:
         if self.noisy is not None:
             for _ in range(_NOISY_RUNS):
                 runs.append(self._with_probabilities(compute(self.noisy, inputs)))
-        return Answer(exact, runs)
+        return Answer(exact, runs, self.probabilities)
 
     def compute_exact(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute one batch in float64."""

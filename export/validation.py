@@ -225,8 +225,7 @@ class _Compared:
 
     def error(self, level: str) -> float:
         """The file's error against the exact answer."""
-        answer = self.answer
-        return parity.worst_error(self.files[level], answer.exact, self.scales, answer.counted)
+        return self.answer.error(self.files[level], self.scales)
 
     @property
     def worst(self) -> float:
@@ -310,7 +309,8 @@ class _Run:
         worst = 0.0
         for one in compared:
             off, full = (one.files[level] for level in _COMPARED)
-            worst = max(worst, parity.worst_error(full, off, one.scales, one.answer.counted))
+            wanted = one.answer.expected(full, off)
+            worst = max(worst, parity.worst_error(full, wanted, one.scales, one.answer.counted))
         limit = 2**0.5 * self.limit  # two roundings that know nothing of each other: in squares
         detail = "largest difference between optimisations off and all, of the largest output"
         return Check("optimisation levels agree", worst <= limit, worst, limit, detail)

@@ -124,6 +124,31 @@ def test_the_folded_file_computes_what_the_trained_model_computes(tmp_path):
         assert verdict.ok, verdict.failed
 
 
+def test_probabilities_of_large_logits_are_judged_by_the_logits(tmp_path):
+    model = resnet()  # its logits of saturated images are large
+    path = export.to_onnx(model, tmp_path / "model.onnx", probabilities=True)
+    verdict = export.validate(model, path)
+    assert verdict.ok, verdict.failed
+    plain = export.validate(model, export.to_onnx(model, tmp_path / "plain.onnx"))
+    # The probabilities neither fail nor loosen what the logits are held to.
+    assert verdict.limit <= plain.limit + parity.FLOOR
+
+
+def test_probabilities_of_something_else_fail(tmp_path, model):
+    path = export.to_onnx(model, tmp_path / "model.onnx", probabilities=True)
+    proto = onnx.load(path)
+    softmax = next(node for node in proto.graph.node if node.op_type == "Softmax")
+    factor = onnx.numpy_helper.from_array(np.float32(1.01), "factor")
+    proto.graph.initializer.append(factor)
+    before = onnx.helper.make_node("Mul", [softmax.input[0], "factor"], ["scaled"], name="scaled")
+    softmax.input[0] = "scaled"
+    proto.graph.node.insert(list(proto.graph.node).index(softmax), before)
+    onnx.save(proto, path)
+    found = failed(export.validate(model, path))
+    assert "random inputs, batch 64" in found
+    assert "optimisation levels agree" not in found
+
+
 def test_a_changed_weight_fails_and_names_the_layer(model, spoiled):
     verdict = export.validate(model, spoiled(change_weight("conv/Conv/weight", 0.1)))
     found = failed(verdict)
