@@ -5,7 +5,7 @@ two opposite corners, as in airbench94. Nothing is trained for it, and a deploye
 it: what is measured so compares with figures that were measured so, and with no others.
 
 Reference:
-    Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.5
+    Jordan 2024, https://arxiv.org/abs/2404.00498, multi-crop evaluation
 """
 
 from collections.abc import Callable, Iterator

@@ -67,17 +67,22 @@ def trained(name: str, shape: tuple[int, int, int], kind: str) -> str:
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    before = [np.array(weight) for weight in model.trainable_weights]
+    before = learned(model)
     images = np.random.default_rng(0).normal(size=(BATCH, *shape)).astype(np.float32)
     loss = float(model.train_on_batch(images, np.arange(BATCH)))
     if not math.isfinite(loss):
         return f"the loss is {loss}"
-    after = [np.array(weight) for weight in model.trainable_weights]
+    after = learned(model)
     if not all(np.isfinite(weight).all() for weight in after):
         return "weights are not finite"
     if all((one == other).all() for one, other in zip(before, after, strict=True)):
         return "no weight moved"
     return ""
+
+
+def learned(model: keras.Model) -> list[np.ndarray]:
+    """Copy what a model trains."""
+    return [keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights]
 
 
 def deployed(name: str, shape: tuple[int, int, int]) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""The bench of all models works, on small ones."""
+
+import keras
+import pytest
+
+from zoo.norm import KINDS
+
+from . import variants
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lenet5", "resnet8"])
+def test_a_model_goes_the_whole_way(name):
+    row = variants.measure(name)
+    assert set(row["steps"]) == set(KINDS)
+    assert variants.wrong(row) == []
+    assert row["kept"] == {}
+
+
+def test_a_step_that_goes_wrong_is_told(monkeypatch):
+    monkeypatch.setattr(keras.Model, "train_on_batch", lambda *arguments: float("nan"))
+    assert variants.trained("lenet5", (32, 32, 1), "batch") == "the loss is nan"
+    monkeypatch.setattr(keras.Model, "train_on_batch", lambda *arguments: 1.0)
+    assert variants.trained("lenet5", (32, 32, 1), "batch") == "no weight moved"
+
+
+def test_everything_that_went_wrong_is_listed():
+    row = {"steps": {"batch": "", "group": "no weight moved"}, "certificate": "", "verdict": "bad"}
+    assert variants.wrong(row) == ["group: no weight moved", "verdict: bad"]
