@@ -87,10 +87,10 @@ def convert(
     failures = (*_CONVERTER_ERRORS, tf.errors.OpError)
     with _layers_marked(model) as names, _calls_inlined(), _constants_inlined(model):
         traced.get_concrete_function(*signature)  # an error in here is the model's own
+        proto = None
         with _converter_log() as log, _passes_uncopied(), suppress(*failures):
             proto = converted()
-            log.done = True
-        if not log.done:
+        if proto is None:
             # Some pass failed, or all of it: once more, with the passes that do not fail.
             with _converter_log() as log:
                 try:
@@ -248,7 +248,6 @@ class _Collector(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.done = False
         self.errors: list[str] = []
         self.failures: list[str] = []
 
