@@ -9,6 +9,7 @@ machine that does nothing else.
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,16 @@ def measure(name: str) -> dict[str, Any]:
         export.to_onnx(export.fold(model), files["folded"])
         shape = model.inputs[0].shape[1:]
         del model
-        found = {}
-        for threads in THREADS:
-            for batch in BATCHES:
-                row = f"{threads} thread{'s' * (threads > 1)}, batch {batch}"
-                found[row] = compare(files, threads, (batch, *shape))
-        return found
+        return in_all_ways(lambda threads, batch: compare(files, threads, (batch, *shape)))
+
+
+def in_all_ways(compared: Callable[[int, int], dict[str, Any]]) -> dict[str, Any]:
+    """Call a comparison for each number of threads and batch size; name the rows by both."""
+    return {
+        f"{threads} thread{'s' * (threads > 1)}, batch {batch}": compared(threads, batch)
+        for threads in THREADS
+        for batch in BATCHES
+    }
 
 
 def compare(files: dict[str, Path], threads: int, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def training_step(
     import numpy as np
 
     import zoo
-    from training import fused_gelu, fused_norm
+    from training import fused_norm
     from training.optimizer import SGD
     from training.precision import jit_compile
     from training.repeatable import make_repeatable
@@ -115,7 +115,6 @@ def training_step(
         model = zoo.create_model("resnet20", width=width)
     if fused:
         fused_norm.use(model)
-        fused_gelu.use(model)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     jit = jit_compile(precision) if jit is None else jit
     model.compile(SGD(0.1, l2=1e-4), loss, metrics=["accuracy"], jit_compile=jit)

@@ -24,6 +24,7 @@ import numpy as np
 import export
 from export.latency import ratios, runner, take_turns
 
+from .latency import ROUNDS, RUN_SECONDS, in_all_ways
 from .models import application
 from .onnx_nodes import plain
 from .records import RESULTS, Results, alone, chosen, quartiles
@@ -31,10 +32,6 @@ from .torch_training import check
 
 NETWORKS = ("ResNet50", "MobileNetV2", "DenseNet121")
 THEIRS = Path(__file__).with_name("torch_networks.py")
-THREADS = (1, 2)
-BATCHES = (1, 8)
-ROUNDS = 15
-RUN_SECONDS = 0.4
 
 
 def measure(name: str, python: str) -> dict[str, Any]:
@@ -51,11 +48,7 @@ def measure(name: str, python: str) -> dict[str, Any]:
             raise SystemExit(f"{name}: kernels {keras_kernels}, in PyTorch {torch_kernels}")
         shape = model.inputs[0].shape[1:]
         del model
-        found = {}
-        for threads in THREADS:
-            for batch in BATCHES:
-                row = f"{threads} thread{'s' * (threads > 1)}, batch {batch}"
-                found[row] = compare(files, threads, (batch, *shape))
+        found = in_all_ways(lambda threads, batch: compare(files, threads, (batch, *shape)))
         return {"torch_version": version.split()[-1], "latency": found}
 
 
