@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.probes import random_inputs
+from export.running import Runner
 
 if TYPE_CHECKING:
     import keras
@@ -33,6 +34,7 @@ class ByImage:
 
     def __init__(self, model: "keras.Model") -> None:
         self.model = model
+        self._run = Runner(model)
         self._known: dict[bytes, list[np.ndarray]] = {}
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -44,15 +46,13 @@ class ByImage:
         Returns:
             One array for each output.
         """
-        from export.parity import compute
-
         if not self.apart:
-            return compute(self.model, inputs)
+            return self._run(inputs)
         keys = [_key(inputs, image) for image in range(len(inputs[0]))]
         found = dict(self._known)
         missing = {key: image for image, key in enumerate(keys) if key not in found}
         for some in _cut(list(missing.values())):
-            outputs = compute(self.model, [array[some] for array in inputs])
+            outputs = self._run([array[some] for array in inputs])
             for row, image in enumerate(some):
                 found[keys[image]] = [output[row] for output in outputs]
         self._known = {key: rows for key, rows in found.items() if _size(rows) <= _MOST_KEPT}
@@ -61,11 +61,11 @@ class ByImage:
     @cached_property
     def apart(self) -> bool:
         """Whether two images have the same answers together as alone."""
-        from export.parity import compute, doubled
+        from export.parity import doubled
 
         pair = doubled(random_inputs(self.model, 2))
-        together = compute(self.model, pair)
-        alone = [compute(self.model, [array[i : i + 1] for array in pair]) for i in range(2)]
+        together = self._run(pair)
+        alone = [self._run([array[i : i + 1] for array in pair]) for i in range(2)]
         if any(output.ndim == 0 or len(output) != 2 for output in together):
             return False
         each = [np.concatenate(parts) for parts in zip(*alone, strict=True)]

@@ -24,7 +24,7 @@ from export.fingerprint import fingerprint
 from export.folding import Folded, fold_as
 from export.heads import with_logits
 from export.rebuilding import require_float64
-from zoo.errors import InputError
+from export.running import outputs
 
 # Two orders of float64's sums differ by a few of its ulps (2.2e-16), grown by the cancellation and
 # the depth of a network; a wrong fold differs by 1e-2 and more. 1e-12 is far from both.
@@ -234,51 +234,6 @@ def require(model: keras.Model, folded: Folded) -> Certificate:
     if not certificate.ok:
         raise CertificateError(f"the fold is not certified: {certificate.why()}")
     return certificate
-
-
-def outputs(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """Run a model for inference and return its outputs, flat.
-
-    Args:
-        model: The model.
-        inputs: One array per input, in the model's order.
-
-    Returns:
-        One array per output.
-
-    Raises:
-        InputError: The backend lacks an operation of the model in its dtype, as TensorFlow lacks
-            3D pooling in float64.
-    """
-    cast = [
-        array.astype(tensor.dtype) if np.issubdtype(array.dtype, np.floating) else array
-        for array, tensor in zip(inputs, model.inputs, strict=True)
-    ]
-    structure = getattr(model, "_inputs_struct", None)
-    given = cast[0] if structure is None else keras.tree.pack_sequence_as(structure, cast)
-    try:
-        made = keras.tree.flatten(model(given, training=False))
-    except _backend_errors() as error:
-        raise InputError(
-            f"Keras on {keras.backend.backend()} cannot compute {model.name} in "
-            f"{model.inputs[0].dtype}: {' '.join(str(error).split())[:300]}"
-        ) from error
-    return [np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(o, _wide(o)))) for o in made]
-
-
-def _backend_errors() -> tuple[type[BaseException], ...]:
-    """Return what a backend raises where it has no kernel for an operation in some dtype."""
-    if keras.backend.backend() != "tensorflow":
-        return ()
-    import tensorflow as tf
-
-    return (tf.errors.OpError,)
-
-
-def _wide(tensor: Any) -> str:
-    """Return a dtype that numpy knows and that holds a tensor's values."""
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    return "float32" if dtype in ("bfloat16", "float16") else dtype
 
 
 def _source_check(model: keras.Model, folded: Folded) -> Check:

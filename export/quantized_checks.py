@@ -107,12 +107,12 @@ def against(
     Returns:
         The checks. Without a test split, whether the file has to do with the model at all.
     """
-    from export.parity import compute
     from export.rebuilding import rebuild
+    from export.running import Runner
 
-    single = rebuild(model)
+    single = Runner(rebuild(model))
     images = random_inputs(model, BATCHES[-1])[0]
-    exact = compute(single, [images])[0]
+    exact = single([images])[0]
     errors = [
         compare(exact, logits(sessions[name], images), None).logit_error for name in _COMPARED
     ]
@@ -130,7 +130,7 @@ def against(
     same = facts["precision"] == "fp16" or facts.get("cpu") == cpu_kind()
     pictures, truth = (np.asarray(part) for part in data)
     parts = (pictures[start : start + _FEW] for start in range(0, len(pictures), _FEW))
-    exact = np.concatenate([compute(single, [part])[0] for part in parts])
+    exact = np.concatenate([single([part])[0] for part in parts])
     found = compare(exact, logits(sessions["all" if same else "off"], pictures), truth)
     return [*checks, *_accuracy("the test split", found, facts["accuracy_limit"])]
 

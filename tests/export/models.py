@@ -26,7 +26,7 @@ def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
-def resnet(**norm) -> keras.Model:
-    """A ResNet-20 of half width for 8x8 images, with such BatchNorms."""
-    model = zoo.create_model("resnet20", input_shape=(8, 8, 3), norm=zoo.Norm(**norm), width=0.5)
+def resnet(name: str = "resnet20", **norm) -> keras.Model:
+    """A ResNet-20, or another of CIFAR-10's, of half width for 8x8 images, with such BatchNorms."""
+    model = zoo.create_model(name, input_shape=(8, 8, 3), norm=zoo.Norm(**norm), width=0.5)
     return randomize(model)

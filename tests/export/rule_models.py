@@ -4,10 +4,11 @@ import keras
 from keras import layers
 
 import export
-from export.certificate import ALGEBRA_LIMIT, outputs
+from export.certificate import ALGEBRA_LIMIT
 from export.certificate_inputs import batches
 from export.folding import Folded, fold_as
 from export.parity import error
+from export.running import outputs
 
 from .random_models import with_weights
 

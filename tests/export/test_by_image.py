@@ -6,8 +6,9 @@ from keras import layers, ops
 import export
 from export import by_image
 from export.by_image import ByImage
-from export.parity import compute, doubled
+from export.parity import doubled
 from export.probes import LARGE_BATCHES, probes, random_inputs
+from export.running import Runner, outputs
 
 from .models import resnet
 
@@ -16,15 +17,17 @@ FLOAT64 = 1e-12
 
 
 class Counting:
-    """How many images a model was given, and the function that gives them."""
+    """How many images a model was given from now on."""
 
     def __init__(self, monkeypatch):
         self.images = 0
-        monkeypatch.setattr("export.parity.compute", self)
+        run = Runner.__call__
 
-    def __call__(self, model, inputs):
-        self.images += len(inputs[0])
-        return compute(model, inputs)
+        def counted(runner, inputs):
+            self.images += len(inputs[0])
+            return run(runner, inputs)
+
+        monkeypatch.setattr(Runner, "__call__", counted)
 
 
 class Centred(layers.Layer):
@@ -48,12 +51,12 @@ def test_each_image_is_computed_once(monkeypatch):
     assert exact.apart
     counted = Counting(monkeypatch)
     rows = doubled(random_inputs(exact.model, 9))
-    close(exact([rows[0][[0, 1, 0, 2, 1]]]), compute(exact.model, [rows[0][[0, 1, 0, 2, 1]]]))
+    close(exact([rows[0][[0, 1, 0, 2, 1]]]), outputs(exact.model, [rows[0][[0, 1, 0, 2, 1]]]))
     assert counted.images == 3
-    close(exact(rows), compute(exact.model, rows))
+    close(exact(rows), outputs(exact.model, rows))
     assert counted.images == 9
     zeros = [np.zeros((64, *rows[0].shape[1:]))]
-    close(exact(zeros), compute(exact.model, zeros))
+    close(exact(zeros), outputs(exact.model, zeros))
     assert counted.images == 10
 
 
@@ -74,7 +77,7 @@ def test_images_that_reach_each_other_are_computed_together():
     assert not exact.apart
     zeros_and_one = np.zeros((3, 4, 4, 3))
     zeros_and_one[0] = 3
-    close(exact([zeros_and_one]), compute(model, [zeros_and_one]))
+    close(exact([zeros_and_one]), outputs(model, [zeros_and_one]))
     assert exact([zeros_and_one])[0][0, 0] == pytest.approx(2)
 
 

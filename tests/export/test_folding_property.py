@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import export
 from export import graph_reading
-from export.certificate import outputs
 from export.certificate_inputs import batches
 from export.folding import Folded
 from export.rules import Reason
+from export.running import outputs
 from zoo import keras_files
 
 from .random_models import random_model

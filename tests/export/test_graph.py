@@ -8,9 +8,9 @@ from keras import layers
 import export
 import zoo
 from export import graph, graph_reading
-from export.certificate import outputs
 from export.certificate_inputs import batches
 from export.folding import Folded
+from export.running import outputs
 
 from .random_models import with_weights
 

@@ -8,7 +8,7 @@ from keras import layers, ops
 import export
 import zoo
 from export import parity, rules
-from export.certificate import outputs
+from export.running import outputs
 
 from .random_models import with_weights
 

@@ -109,7 +109,7 @@ def test_a_good_file_passes_every_check(model, path, data):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_norm_exports_and_validates(tmp_path, kind, placement):
     keras.utils.set_random_seed(1)
-    model = resnet(kind=kind, placement=placement)
+    model = resnet("resnet8", kind=kind, placement=placement)
     verdict = export.validate(model, export.to_onnx(model, tmp_path / "model.onnx"))
     assert verdict.ok, verdict.failed
 
