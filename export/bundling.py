@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import manifest, model_card, quantization, sample_request
+from export import manifest, model_card, quantization, sample_request, targets
 from export.checks import Check, Verdict
 from export.errors import ExportError
 from export.labelled import Data, check_data
 from export.prediction import accuracy, keras_logits, onnx_logits, probabilities
 from export.probes import random_inputs
 from export.report import FORMAT, PAGE_FILE, REPORT_FILE, Accuracy, Report, Sample, choose, sample
-from export.targets import TARGETS, Target, layout
+from export.targets import Target, layout
 from zoo.cards import Card
 from zoo.errors import InputError
 from zoo.files import PLACE_REMEDIES, replacing_folder, sha256, write_text, writing
@@ -44,8 +44,6 @@ LAST_FILES = (REPORT_FILE, PAGE_FILE, model_card.CARD_FILE, manifest.MANIFEST_FI
 PACKAGES = ("foldzoo", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 # A wrong answer is off by orders of magnitude; another processor rounds a little otherwise.
 SAMPLE_GATE = 10.0
-
-PRECISIONS = ("fp32", *quantization.PRECISIONS)
 
 
 class FailedChecksError(ExportError):
@@ -74,6 +72,7 @@ def bundle(
     target: str = "onnx",
     precision: str = "fp32",
     pixels: bool = False,
+    instances: int = 1,
     data: Data | None = None,
     calibration: np.ndarray | Data | None = None,
     calibration_images: int = quantization.CALIBRATING,
@@ -100,6 +99,9 @@ def bundle(
         precision: The number format of the file: ``fp32``, ``fp16`` or ``int8``.
         pixels: Whether the preprocessing is inside the file, which then takes uint8 images of any
             size, as an image decoder makes them; for targets that run the ONNX file.
+        instances: How many of the model a server runs side by side, for targets that are servers.
+            With more than one, each computes with one thread: as many as there are cores answer the
+            most requests, while a single one answers a lone request soonest.
         data: Preprocessed test images, float32 (number, height, width, channels), and the index of
             each one's class. With them, the accuracy is compared and the page shows a few.
         calibration: For fp16 and int8, preprocessed training images, by which they are chosen; see
@@ -129,7 +131,7 @@ def bundle(
     from export.validation import validate
     from zoo import keras_files
 
-    chosen = _target(target, precision, pixels=pixels)
+    chosen = targets.chosen(target, precision, pixels=pixels, instances=instances)
     if precision != "fp32" and calibration is None:
         raise InputError(f"precision {precision}: calibration images are missing")
     with writing(out, PLACE_REMEDIES):
@@ -174,7 +176,13 @@ def bundle(
         with clock("compare accuracy"):
             accuracy, shown = _compare(given, folded.model, path, data)
         made = layout.Exported(
-            layout.served_name(given.name), path, folded.model, image, given.labels, given.card
+            layout.served_name(given.name),
+            path,
+            folded.model,
+            image,
+            given.labels,
+            given.card,
+            instances,
         )
         model = _lay_out(made, chosen, folder, validation.limit)
         report = Report(
@@ -218,28 +226,6 @@ class _Clock:
         yield
         self.seconds[stage] = round(time.perf_counter() - start, 3)
         self._progress(stage, self.seconds[stage])
-
-
-def _target(name: str, precision: str, *, pixels: bool) -> Target:
-    """Choose the target; refuse what it or nothing can be made with."""
-    _accepted("target", name, TARGETS)
-    _accepted("precision", precision, PRECISIONS)
-    target = TARGETS[name]
-    if target.load is not None and (pixels or precision != "fp32"):
-        what = f"precision {precision}" if precision != "fp32" else "pixels"
-        raise InputError(
-            f"target {name}: what it runs is no ONNX file, so accepted are fp32 and preprocessed "
-            f"images; received {what}"
-        )
-    target.require()
-    return target
-
-
-def _accepted(what: str, received: str, options: Iterable[str]) -> None:
-    """Refuse a word that is not one of the options."""
-    options = list(options)
-    if received not in options:
-        raise InputError(f"unknown {what} {received!r}; accepted: {', '.join(options)}")
 
 
 def _refuse_what_is_no_bundle(out: Path) -> None:

@@ -1,15 +1,16 @@
 """What a model is laid out for: each target one file, and one entry in the table here."""
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from export import quantization
 from export.checks import Check
 from export.targets import kserve, litert, onnx, openvino, tfserving, triton
-from export.targets.layout import Exported
+from export.targets.layout import MAX_INSTANCES, Exported
 from zoo.errors import InputError
 
 Compute = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
@@ -53,6 +54,8 @@ class Target:
                 )
 
 
+PRECISIONS = ("fp32", *quantization.PRECISIONS)
+
 # A new target is one new file and one new entry.
 TARGETS = {
     "onnx": Target(onnx.lay_out, onnx.model_file, onnx.check),
@@ -70,3 +73,45 @@ TARGETS = {
     ),
     "litert": Target(litert.lay_out, litert.model_file, litert.check, load=litert.load),
 }
+
+
+def chosen(name: str, precision: str, *, pixels: bool, instances: int) -> Target:
+    """Look a target up, and refuse what it, or nothing, can be made with.
+
+    Args:
+        name: The target.
+        precision: The number format of the file.
+        pixels: Whether it takes images as they are.
+        instances: How many of the model a server runs side by side.
+
+    Returns:
+        The target.
+
+    Raises:
+        InputError: There is no such target or precision, the target does not take one of the
+            others, or what it needs is not installed.
+    """
+    _accepted("target", name, TARGETS)
+    _accepted("precision", precision, PRECISIONS)
+    target = TARGETS[name]
+    if target.load is not None and (pixels or precision != "fp32"):
+        what = f"precision {precision}" if precision != "fp32" else "pixels"
+        raise InputError(
+            f"target {name}: what it runs is no ONNX file, so accepted are fp32 and preprocessed "
+            f"images; received {what}"
+        )
+    if not 1 <= instances <= (MAX_INSTANCES if target.server else 1):
+        servers = ", ".join(name for name, one in TARGETS.items() if one.server)
+        raise InputError(
+            f"instances: accepted are 1, and for the servers ({servers}) up to {MAX_INSTANCES}; "
+            f"received {instances} for target {name}"
+        )
+    target.require()
+    return target
+
+
+def _accepted(what: str, received: str, options: Iterable[str]) -> None:
+    """Refuse a word that is not one of the options."""
+    options = list(options)
+    if received not in options:
+        raise InputError(f"unknown {what} {received!r}; accepted: {', '.join(options)}")

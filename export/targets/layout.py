@@ -19,6 +19,7 @@ MODEL_FILE = "model.onnx"
 VERSION = "1"  # the first of a model; its folder may not be called 01
 # The largest batch that a server makes up or takes; the largest that parity is checked with.
 MAX_BATCH = 64
+MAX_INSTANCES = 256  # of a model; each holds its weights
 # The Open Inference Protocol's names of numpy's types.
 DATATYPES = {
     "bool": "BOOL",
@@ -68,6 +69,7 @@ class Exported:
         sample: One array for each input, of one image, real where there is one.
         labels: The classes' names; empty where nobody knows.
         card: What is known of the weights, if anything.
+        instances: How many of the model a server runs side by side.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Exported:
     sample: "Sequence[np.ndarray]"
     labels: tuple[str, ...]
     card: "Card | None"
+    instances: int = 1
 
 
 def served_name(name: str) -> str:

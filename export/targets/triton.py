@@ -21,6 +21,7 @@ from zoo.files import write_text
 
 CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"
+THREADS = "intra_op_thread_count"  # as Triton's own onnxruntime backend calls it
 
 
 def model_file(name: str) -> str:
@@ -68,17 +69,26 @@ def _config(made: Exported, proto: Any, labelled: tuple[str, ...]) -> dict[str, 
         "input": [_declared(one) for one in inputs],
         "output": [_declared(one) | (label if one.name in labelled else {}) for one in outputs],
         "version_policy": {"latest": {"num_versions": 1}},
-        "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
+        "instance_group": [{"count": made.instances, "kind": "KIND_CPU"}],
         # No delay and no preferred sizes: what comes while a batch is computed is the next one. A
         # processor gains little by larger batches, and a request that is alone would only wait.
         "dynamic_batching": {},
         "model_warmup": [_warmup(made, inputs, batch) for batch in (1, MAX_BATCH)],
-        # Triton tells its clients these, so that who asks knows how to feed and to read.
         "parameters": [
             {"key": key, "value": {"string_value": text}}
-            for key, text in onnx_metadata.feeding(proto).items()
+            for key, text in _chosen_parameters(made, proto).items()
         ],
     }
+
+
+def _chosen_parameters(made: Exported, proto: Any) -> dict[str, str]:
+    """Choose the parameters.
+
+    Triton tells its clients how to feed the model and how to read what it answers. A backend reads
+    how many threads an instance has: one where there are several, which would else each take all.
+    """
+    threads = {THREADS: "1"} if made.instances > 1 else {}
+    return {**onnx_metadata.feeding(proto), **threads}
 
 
 def _declared(tensor: Tensor) -> dict[str, Any]:
@@ -165,6 +175,10 @@ def _instances(config: Any) -> Iterator[Check]:
     counts = [group.count for group in config.instance_group]
     most = min(counts, default=0)
     yield Check("config.pbtxt: instances of each group", most >= 1, most, "1 or more")
+    threads = [one.value.string_value for one in config.parameters if one.key == THREADS]
+    told = ", ".join(threads) or "none"
+    ok = all(re.fullmatch("[1-9][0-9]{0,3}", text) for text in threads)
+    yield Check("config.pbtxt: threads of an instance", ok, told, "none, or 1 or more")
 
 
 def _versions(model: Path) -> list[str]:
@@ -235,7 +249,7 @@ def _held(tensor: Tensor) -> str:
 
 def _parameters(config: Any, version: str, proto: Any) -> Check:
     """Check that clients are told of feeding and reading what the file says."""
-    told = {one.key: one.value.string_value for one in config.parameters}
+    told = {one.key: one.value.string_value for one in config.parameters if one.key != THREADS}
     held = onnx_metadata.feeding(proto)
     others = sorted(key for key in {*told, *held} if told.get(key) != held.get(key))
     name = f"version {version}: parameters of config.pbtxt that are not as in the file"

@@ -2,12 +2,13 @@
 
     python -m tests.bench.serving [--out FILE] [--picture FILE]
 
-Onnxruntime runs each batch size in this process; the server gets one image per request, from a
-client in a process of its own that keeps so many requests with it. Both have as many threads as
-there are cores. All sizes and all levels take turns, so that what slows the machine down slows all.
-A round's ratio is of the server and of the batch size that is fastest over all rounds. Server and
-client share the cores: what the client computes (it is told) the server lacks. Run it on a machine
-that does nothing else; the first run installs the server.
+Onnxruntime runs each batch size in this process; a server gets one image per request, from a
+client in a process of its own that keeps so many requests with it. Onnxruntime has as many threads
+as there are cores; so has a server's one instance of the model, and another server has that many
+instances of one thread. All sizes, levels and servers take turns, so that what slows the machine
+down slows all. A round's ratio is of the server and of the batch size that is fastest over all
+rounds. Server and client share the cores: what the client computes (it is told) the server lacks.
+Run it on a machine that does nothing else; the first run installs the server.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "MobileNetV2": lambda: application("MobileNetV2"),
 }
 COUNTS = (1, 2, 4, 8, 16, 32, 64)  # of images in a batch, and of requests at a time
+INSTANCES = ("one instance", "an instance a core")
 AIMED = 32  # the concurrency whose ratio ought to be at least 0.8
 ROUNDS = 5
 # Several batches of the largest model's: the last one is answered while fewer and fewer are asked.
@@ -51,17 +53,21 @@ FREE = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Serve a model, and let the server and onnxruntime take turns."""
+    """Serve a model in both ways, and let the servers and onnxruntime take turns."""
     load = os.getloadavg()[0]
     context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = export.bundle(MODELS[name](), Path(folder, "bundle"), target="triton")
-        with (
-            export.serve(bundle, **FREE, threads=cores()) as server,
-            ProcessPoolExecutor(1, mp_context=context) as client,
-        ):
-            file = bundle / triton.model_file(server.name)
-            rounds = in_turn(_direct(file, server), _served(server, client, _image(server, 1)))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        client = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
+        kinds = []
+        for kind, instances in zip(INSTANCES, (1, cores()), strict=True):
+            bundle = folder / kind
+            export.bundle(MODELS[name](), bundle, target="triton", instances=instances)
+            server = stack.enter_context(export.serve(bundle, **FREE, threads=cores()))
+            if not kinds:
+                kinds.append(_direct(bundle / triton.model_file(server.name), server))
+            kinds.append(_served(kind, server, client, _image(server, 1)))
+        rounds = in_turn(*kinds)
     return {**summed_up(rounds), "rounds": ROUNDS, "load": load}
 
 
@@ -106,9 +112,9 @@ def _direct(file: Path, server: Server) -> dict[str, Callable[[], dict[str, Any]
 
 
 def _served(
-    server: Server, client: ProcessPoolExecutor, image: np.ndarray
+    kind: str, server: Server, client: ProcessPoolExecutor, image: np.ndarray
 ) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Make the turns of the server."""
+    """Make the turns of a server."""
     sent = request(server.name, image)
 
     def turn(count: int) -> dict[str, Any]:
@@ -123,7 +129,7 @@ def _served(
             "batch": (images_now - images) / (batches_now - batches),
         }
 
-    return {served_name(count): lambda count=count: turn(count) for count in COUNTS}
+    return {served_name(kind, count): lambda count=count: turn(count) for count in COUNTS}
 
 
 def direct_name(count: int) -> str:
@@ -131,9 +137,9 @@ def direct_name(count: int) -> str:
     return f"batch {count}"
 
 
-def served_name(count: int) -> str:
-    """Name the turns of a concurrency."""
-    return f"concurrency {count}"
+def served_name(kind: str, count: int) -> str:
+    """Name the turns of a server at a concurrency."""
+    return f"{kind}, concurrency {count}"
 
 
 def _processor_us(server: Server) -> float:
@@ -156,10 +162,10 @@ def _computed(server: Server) -> tuple[int, int]:
 
 
 def summed_up(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Sum up all rounds; the server is compared with the batch size that is fastest over all."""
+    """Sum up all rounds; each server is compared with the batch size that is fastest over all."""
     rows = {name: _row([one[name] for one in rounds]) for name in rounds[0]}
     best = max(map(direct_name, COUNTS), key=lambda name: rows[name]["images_per_second"])
-    for name in map(served_name, COUNTS):
+    for name in (served_name(kind, count) for kind in INSTANCES for count in COUNTS):
         rates = [(one[name]["images_per_second"], one[best]["images_per_second"]) for one in rounds]
         rows[name] |= quartiles([ours / direct for ours, direct in rates])
     return {"best": best, "turns": rows}
@@ -184,16 +190,20 @@ def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(9.6, 3 * len(rows)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     for pair, (name, row) in zip(figure.subplots(len(rows), 2), rows.items(), strict=True):
-        turns = [row["turns"][served_name(count)] for count in COUNTS]
         best = row["turns"][row["best"]]["images_per_second"]
-        rates = [turn["images_per_second"] for turn in turns]
-        spans = [[abs(turn[end] - turn["ratio"]) * best for turn in turns] for end in QUARTILES]
-        pair[0].errorbar(COUNTS, rates, yerr=spans, marker="o", capsize=3, label="zoo serve")
-        pair[0].axhline(best, color="C1", label=f"onnxruntime, {row['best']}")
+        for kind in INSTANCES:
+            turns = [row["turns"][served_name(kind, count)] for count in COUNTS]
+            rates = [turn["images_per_second"] for turn in turns]
+            spans = [[abs(turn[end] - turn["ratio"]) * best for turn in turns] for end in QUARTILES]
+            pair[0].errorbar(COUNTS, rates, yerr=spans, marker="o", capsize=3, label=kind)
+            for key, style in (("p99_ms", "-"), ("p50_ms", ":")):
+                values = [turn[key] for turn in turns]
+                color = f"C{INSTANCES.index(kind)}"
+                label = f"{key.partition('_')[0]}, {kind}"
+                pair[1].plot(COUNTS, values, style, marker="o", color=color, label=label)
+        pair[0].axhline(best, color="C2", label=f"onnxruntime, {row['best']}")
         pair[0].set_ylabel(f"{name}, images/s")
         pair[0].legend(loc="lower right")
-        for key, label in (("p99_ms", "p99"), ("p50_ms", "p50")):
-            pair[1].plot(COUNTS, [turn[key] for turn in turns], marker="o", label=label)
         pair[1].set_ylabel("ms")
         pair[1].legend(loc="upper left")
         for axes in pair:
@@ -217,8 +227,9 @@ def main() -> None:
     for name in MODELS:
         if name not in results.rows:
             results.add(name, alone(measure, name))
-            row = results.rows[name]
-            print(name, json.dumps(row["turns"][served_name(AIMED)]), flush=True)
+            turns = results.rows[name]["turns"]
+            for kind in INSTANCES:
+                print(name, kind, json.dumps(turns[served_name(kind, AIMED)]), flush=True)
     draw(results.rows, arguments.picture)
 
 

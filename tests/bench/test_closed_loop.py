@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from .closed_loop import keep_busy, request
-from .serving import COUNTS, ROUNDS, direct_name, served_name, summed_up
+from .serving import COUNTS, INSTANCES, ROUNDS, direct_name, served_name, summed_up
 
 SECONDS = 0.02  # that an answer takes
 IMAGE = np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3)
@@ -79,9 +79,10 @@ def test_the_server_is_compared_with_the_batch_size_that_is_fastest_over_all_rou
         return {"images_per_second": rate, "milliseconds": [1.0, 3.0]}
 
     usual = {direct_name(count): turn(100.0 + (count == 16)) for count in COUNTS}
-    usual |= {served_name(count): turn(50.5) for count in COUNTS}
+    usual |= {served_name(kind, n): turn(50.5) for kind in INSTANCES for n in COUNTS}
     lucky = usual | {direct_name(1): turn(1000.0)}  # in one round alone
     found = summed_up([usual] * (ROUNDS - 1) + [lucky])
     assert found["best"] == "batch 16"
-    assert found["turns"][served_name(32)]["ratio"] == 0.5
-    assert found["turns"][served_name(32)]["p50_ms"] == 2.0
+    for kind in INSTANCES:
+        served = found["turns"][served_name(kind, 32)]
+        assert (served["ratio"], served["p50_ms"]) == (0.5, 2.0)

@@ -68,6 +68,12 @@ def shared_memory(pid: int) -> set[Path]:
     return set(Path("/dev/shm").glob(f"foldzoo_{pid}_*"))
 
 
+def backends(pid: int) -> list[str]:
+    """The processes of a server that run our backend, one for each instance."""
+    listed = ["pgrep", "--pgroup", str(pid), "--full", "triton_python_backend_stub"]
+    return subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
+
+
 def is_group(pid: int) -> bool:
     """Whether there is a process in a server's group."""
     try:
@@ -100,6 +106,17 @@ def test_every_way_gives_onnxruntimes_answer_to_the_last_bit(served, images, tmp
     for rows in classes.values():
         told = [[(int(one.split(":")[1]), one.split(":")[2]) for one in row] for row in rows]
         assert told == wanted
+
+
+@pytest.mark.slow
+def test_several_instances_give_the_same_answers(installed, images, tmp_path):
+    bundle = make_bundle(tmp_path / "made", seed=1, instances=2)
+    logits, _ = onnx_answers(bundle, images)
+    with export.serve(bundle, **FREE) as server:
+        for _ in range(4):  # each instance has its turn
+            answers = ask(server, tmp_path, images)
+            assert (answers["binary_logits"] == logits).all()
+        assert len(backends(server.process.pid)) == 2
 
 
 @pytest.mark.slow

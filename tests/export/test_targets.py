@@ -190,6 +190,42 @@ def test_a_config_edited_into_nonsense_is_found(bundle, before, after, found):
     assert any(name.endswith(found) for name in failed), failed
 
 
+@pytest.fixture(scope="module")
+def several(trained, tmp_path_factory):
+    return export.bundle(
+        trained, tmp_path_factory.mktemp("several") / "bundle", target="triton", instances=2
+    )
+
+
+def test_several_instances_compute_with_one_thread_each(several):
+    config = triton_config.read(several / "tiny.test" / "config.pbtxt")
+    assert [group.count for group in config.instance_group] == [2]
+    threads = [one.value.string_value for one in config.parameters if one.key == triton.THREADS]
+    assert threads == ["1"]
+    verdict = validate_bundle(several)
+    assert verdict.ok, verdict.why()
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "all", ""])
+def test_a_number_of_threads_that_is_none_is_found(several, tmp_path, threads):
+    spoilt = shutil.copytree(several, tmp_path / "bundle")
+    path = spoilt / "tiny.test" / "config.pbtxt"
+    before = 'string_value: "1"'
+    assert path.read_text().count(before) == 1
+    path.write_text(path.read_text().replace(before, f'string_value: "{threads}"'))
+    failed = [check.name for check in triton.check(spoilt, "tiny.test") if not check.ok]
+    assert failed == ["config.pbtxt: threads of an instance"]
+
+
+@pytest.mark.parametrize(("target", "instances"), [("onnx", 2), ("triton", 0), ("triton", 257)])
+def test_instances_that_a_target_cannot_have_are_refused(trained, tmp_path, target, instances):
+    with pytest.raises(
+        zoo.InputError, match=f"instances: .* received {instances} for target {target}"
+    ):
+        export.bundle(trained, tmp_path / "out", target=target, instances=instances)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("labels", ["ant\nbee\n", "bee\nant\nÜnze | 3\n", "ant\nbee\ncat\nÜnze\n"])
 def test_labels_that_are_not_the_files_are_found(bundle, labels):
     (bundle / "tiny.test" / "labels.txt").write_text(labels, "utf-8")

@@ -141,6 +141,14 @@ def export(
             "--pixels", help="Preprocess inside the file: it takes uint8 images of any size."
         ),
     ] = False,
+    instances: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="How many of the model a server runs side by side; as many as it has cores answer "
+            "the most requests, one answers a lone request soonest.",
+        ),
+    ] = 1,
     data: DataName = None,
     calibration_images: Annotated[
         int,
@@ -175,6 +183,7 @@ def export(
             target=target,
             precision=precision,
             pixels=pixels,
+            instances=instances,
             data=images,
             calibration=calibration,
             calibration_images=calibration_images,

@@ -35,7 +35,7 @@ class TritonPythonModel:
         self._inputs = [one["name"] for one in config["input"]]
         self._outputs = [one["name"] for one in config["output"]]
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(os.environ[THREADS])
+        options.intra_op_num_threads = int(_threads(config) or os.environ[THREADS])
         path = Path(args["model_repository"], args["model_version"], MODEL_FILE)
         self._session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
@@ -75,3 +75,8 @@ class TritonPythonModel:
         return triton.InferenceResponse(
             [triton.Tensor(name, array) for name, array in named if name in wanted]
         )
+
+
+def _threads(config: dict[str, Any]) -> str:
+    """Read how many threads an instance has, as Triton's own backend does; empty for all."""
+    return config.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value", "")
