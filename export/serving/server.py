@@ -185,9 +185,9 @@ def serve(
     _check_options(threads, timeout, model_control)
     ports = _ports(http_port, grpc_port, metrics_port)
     found = environment(progress=progress)
-    with _log_file(log) as path:
+    with _log_file(log) as path, _plain(Path(bundle)) as models, _plain(found.backends) as backends:
         prefix = f"foldzoo_{os.getpid()}_{time.monotonic_ns()}_"
-        command = _command(found, Path(bundle).absolute(), ports, model_control, prefix)
+        command = _command(found, (models, backends), ports, model_control, prefix)
         addresses = {kind: f"{HOST}:{port}" for kind, port in zip(_KINDS, ports, strict=True)}
         with _process(found, command, path, threads, prefix) as process:
             server = Server(name, log=path, python=found.python, process=process, **addresses)
@@ -245,27 +245,45 @@ def _ports(*asked: int) -> list[int]:
     return ports
 
 
+@contextmanager
+def _plain(folder: Path) -> Iterator[Path]:
+    """Name a folder in letters that a shell leaves alone.
+
+    Triton starts a Python backend by a line for the shell that quotes no path: a space ends the
+    path there, and the rest of the name would be run.
+    """
+    folder = folder.absolute()
+    if re.fullmatch(r"[\w/.,:+=@%-]*", str(folder), re.ASCII):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="foldzoo-serve-") as place:
+        link = Path(place, "link")
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
+
+
 def _command(
-    found: Environment, bundle: Path, ports: list[int], model_control: str, prefix: str
+    found: Environment, folders: tuple[Path, Path], ports: list[int], control: str, prefix: str
 ) -> list[str]:
-    """Write the server's command line."""
+    """Write the server's command line; the folders are those of the models and the backends."""
+    models, backends = folders
     http_port, grpc_port, metrics_port = ports
     command = [
         *(str(found.python), "-c", _WITH_US),
         str(found.triton / "bin" / "tritonserver"),
-        f"--model-repository={bundle}",
-        f"--backend-directory={found.backends}",
+        f"--model-repository={models}",
+        f"--backend-directory={backends}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",
-        f"--model-control-mode={model_control}",
+        f"--model-control-mode={control}",
         f"--exit-timeout-secs={int(_GRACE)}",
         "--allow-gpu-metrics=false",
         *(f"--http-address={HOST}", f"--http-port={http_port}"),
         *(f"--grpc-address={HOST}", f"--grpc-port={grpc_port}"),
         *(f"--metrics-address={HOST}", f"--metrics-port={metrics_port}"),
     ]
-    if model_control == "explicit":
+    if control == "explicit":
         command.append("--load-model=*")
-    if model_control == "poll":
+    if control == "poll":
         command.append(f"--repository-poll-secs={_POLL}")
     return command
 

@@ -120,6 +120,16 @@ def test_several_instances_give_the_same_answers(installed, images, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["my bundle", "Übung", "$(touch ran); 'it' \"is\""])
+def test_a_bundle_is_served_wherever_it_lies(made, installed, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    place = shutil.copytree(made[0], tmp_path / name)
+    with export.serve(place, **FREE) as server:
+        assert server.request("GET", f"/v2/models/{server.name}/ready")[0] == 200
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # and nothing was run
+
+
+@pytest.mark.slow
 def test_the_answers_are_keras_answers_within_the_verdicts_limit(served, made, images, tmp_path):
     server, _ = served
     model = keras_files.load(made[0].parent / "model.keras")
