@@ -9,23 +9,50 @@ from .tables import measured, stored, table
 def serving() -> str:
     """Throughput and latency of the server by concurrency, beside onnxruntime by batch size."""
     results = stored("serving")
-    header = ("model, n", "batches of n, images/s", "processor's time, ms")
-    for _ in INSTANCES:
-        header += ("images/s", "ratio", "middle half", "p50, ms", "p99, ms")
-        header += ("images in a batch", "processor's time, ms")
-    lines = [_line(name, row, count) for name, row in results["rows"].items() for count in COUNTS]
-    best = "; ".join(
-        f"of `{name}`, {row['best'].removeprefix('batch ')}"
-        for name, row in results["rows"].items()
-    )
+    rows = results["rows"]
+    best = "; ".join(f"of `{name}`, {row['best']}" for name, row in rows.items())
+    header = ("model", "server", "requests at a time", "images/s", "ratio", "middle half")
+    header += ("p50, ms", "p99, ms", "images in a batch", "processor's time, ms")
+    lines = [
+        (f"`{name}`", kind, *_served(row, kind, count))
+        for name, row in rows.items()
+        for kind in INSTANCES
+        for count in COUNTS
+    ]
     return (
-        _reached(results["rows"])
+        f"{_reached(rows)}\n\nOnnxruntime called directly:\n\n"
+        + table(("model, images in a batch", *map(str, COUNTS)), _direct(rows))
+        + f"\nThe server, and the ratio to the fastest batch: {best}.\n\n"
         + table(header, lines)
-        + "\nAfter the batches, with n requests at a time: "
-        + "; then ".join(INSTANCES)
-        + f". The ratio is to the fastest batch size: {best}. The processor's time is that of all "
-        "threads, for an image; the client's own, which comes to the server's, is "
-        f"{_client(results['rows'])} ms.\n" + measured(results)
+        + "\nThe processor's time is that of all threads, for an image; the client's own, which "
+        f"comes to the server's, is {_client(rows)} ms.\n" + measured(results)
+    )
+
+
+def _direct(rows: dict[str, Any]) -> list[tuple[object, ...]]:
+    """Write the lines of onnxruntime by batch size."""
+    lines: list[tuple[object, ...]] = []
+    for name, row in rows.items():
+        turns = [row["turns"][direct_name(count)] for count in COUNTS]
+        rates = (f"{turn['images_per_second']:.0f}" for turn in turns)
+        times = (f"{turn['processor_us'] / 1e3:.2f}" for turn in turns)
+        lines.append((f"`{name}`, images/s", *rates))
+        lines.append((f"`{name}`, processor's time of an image, ms", *times))
+    return lines
+
+
+def _served(row: dict[str, Any], kind: str, count: int) -> tuple[object, ...]:
+    """Write what a server does with so many requests at a time."""
+    served = row["turns"][served_name(kind, count)]
+    return (
+        count,
+        f"{served['images_per_second']:.0f}",
+        f"**{served['ratio']:.2f}**",
+        f"{served['ratio_low']:.2f} to {served['ratio_high']:.2f}",
+        f"{served['p50_ms']:.1f}",
+        f"{served['p99_ms']:.1f}",
+        f"{served['batch']:.1f}",
+        f"{served['processor_us'] / 1e3:.2f}",
     )
 
 
@@ -36,7 +63,7 @@ def _reached(rows: dict[str, Any]) -> str:
         for name, row in rows.items()
         for kind in INSTANCES
     ]
-    return f"With {AIMED} requests at a time, of onnxruntime's throughput: {'; '.join(found)}.\n\n"
+    return f"With {AIMED} requests at a time, of onnxruntime's throughput: {'; '.join(found)}."
 
 
 def _client(rows: dict[str, Any]) -> str:
@@ -48,22 +75,3 @@ def _client(rows: dict[str, Any]) -> str:
         for count in COUNTS
     ]
     return f"{min(times):.2f} to {max(times):.2f}"
-
-
-def _line(name: str, row: dict[str, Any], count: int) -> tuple[object, ...]:
-    """Write one line: batches of so many images, and so many requests at a time."""
-    direct = row["turns"][direct_name(count)]
-    line = [f"`{name}`, {count}", f"{direct['images_per_second']:.0f}"]
-    line.append(f"{direct['processor_us'] / 1e3:.2f}")
-    for kind in INSTANCES:
-        served = row["turns"][served_name(kind, count)]
-        line += [
-            f"{served['images_per_second']:.0f}",
-            f"**{served['ratio']:.2f}**",
-            f"{served['ratio_low']:.2f} to {served['ratio_high']:.2f}",
-            f"{served['p50_ms']:.1f}",
-            f"{served['p99_ms']:.1f}",
-            f"{served['batch']:.1f}",
-            f"{served['processor_us'] / 1e3:.2f}",
-        ]
-    return tuple(line)
