@@ -17,7 +17,7 @@ from zoo import catalogue
 from zoo.cards import CARD_FILE, Card
 from zoo.files import write_text
 
-from . import normalization, serving_table
+from . import normalization, serving_table, zoo_results_table
 from .onnx_nodes import NODES
 from .scaling import exponent
 from .tables import measured, stored, table
@@ -372,29 +372,6 @@ def _size(row: catalogue.Row) -> str:
     return "×".join("any" if side is None else str(side) for side in row.size)
 
 
-def zoo_results() -> str:
-    """What our own weights achieve as trained, folded and exported."""
-    measurements = stored("zoo_results")
-    known = {row.name: row for row in catalogue.rows(pretrained=True)}
-    lines = [
-        (
-            f"`{name}`",
-            known[name].dataset,
-            f"{known[name].parameters or 0:,}",
-            f"{(known[name].multiply_adds or 0) / 1e6:,.0f} M",
-            *(f"{100 * row['accuracy'][kind]:.2f} %" for kind in ("trained", "folded", "onnx")),
-            f"{row['keras_bytes'] / 1e6:.2f}",
-            f"{row['onnx_bytes'] / 1e6:.2f}",
-            f"{row['latency']['median_ms']:.2f}",
-        )
-        for name, row in measurements["rows"].items()
-    ]
-    header = ("weights", "data", "parameters", "multiply-adds", "Keras", "folded", "ONNX")
-    header += (".keras, MB", ".onnx, MB", "one image, ms")
-    picture = "\n![Accuracy of the ONNX files against latency](accuracy_latency.png)\n"
-    return table(header, lines) + picture + measured(measurements)
-
-
 def imports() -> str:
     """Seconds of imports and lists."""
     measurements = stored("imports")
@@ -433,7 +410,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "imports": imports,
     "pretrained": pretrained,
-    "zoo_results": zoo_results,
+    "zoo_results": zoo_results_table.zoo_results,
     "verdicts": normalization.verdicts,
     "studies": normalization.studies,
 }
