@@ -35,6 +35,7 @@ _WITH_US = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
+_PLAIN = re.compile(r"[\w/.,:+=@%-]*", re.ASCII)  # what a shell takes for a part of one word
 _TAIL = 100_000  # characters of the log that are read to find out why it failed
 
 
@@ -162,8 +163,8 @@ def serve(
         http_port: Of 127.0.0.1; 0 for any that is free, likewise for the others.
         grpc_port: The port for gRPC.
         metrics_port: The port for Prometheus' metrics.
-        threads: How many threads onnxruntime computes with; by default one for each core that this
-            process may use.
+        threads: How many threads an instance of the model computes with, unless its config says
+            how many; by default one for each core that this process may use.
         timeout: How many seconds the server has to become ready.
         model_control: ``none``: models are loaded once, at the start; ``explicit``: also by
             `Server.load`; ``poll``: the folder is looked at each second, and what is new is loaded.
@@ -253,10 +254,15 @@ def _plain(folder: Path) -> Iterator[Path]:
     path there, and the rest of the name would be run.
     """
     folder = folder.absolute()
-    if re.fullmatch(r"[\w/.,:+=@%-]*", str(folder), re.ASCII):
+    if _PLAIN.fullmatch(str(folder)):
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="foldzoo-serve-") as place:
+        if not _PLAIN.fullmatch(place):
+            raise InputError(
+                f"the server cannot start from {folder}, nor from a link to it in {place}: "
+                "accepted are names of letters, digits and _.,:+=@%-; set TMPDIR to such a folder"
+            )
         link = Path(place, "link")
         link.symlink_to(folder, target_is_directory=True)
         yield link

@@ -109,6 +109,7 @@ def test_weights_that_are_not_the_cards(capsys, tmp_path, trained):
         (["serve", "{empty}/no"], ["does not exist"]),
         (["serve", "{bundle}"], ["a bundle for onnx", "triton, kserve"]),
         (["export", "resnet20.digits", "--target", "x", "--out", "{empty}/b"], ["triton"]),
+        (["export", "resnet20.digits", "--instances", "2", "--out", "{empty}/b"], ["kserve", "2"]),
     ],
 )
 def test_what_is_no_bundle_is_told(capsys, tmp_path, bundled, argv, words):

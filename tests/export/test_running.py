@@ -1,3 +1,5 @@
+"""A runner computes what the model does, traced once where it can be."""
+
 import keras
 import numpy as np
 import pytest

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -127,6 +128,16 @@ def test_a_bundle_is_served_wherever_it_lies(made, installed, tmp_path, monkeypa
     with export.serve(place, **FREE) as server:
         assert server.request("GET", f"/v2/models/{server.name}/ready")[0] == 200
     assert [path.name for path in tmp_path.iterdir()] == [name]  # and nothing was run
+
+
+def test_a_place_for_links_with_spaces_is_refused(tmp_path, monkeypatch):
+    place = tmp_path / "my files"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    with pytest.raises(zoo.InputError, match="set TMPDIR"), servers._plain(tmp_path / "my bundle"):
+        pass
+    with servers._plain(tmp_path / "bundle") as same:
+        assert same == tmp_path / "bundle"
 
 
 @pytest.mark.slow

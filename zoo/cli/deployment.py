@@ -239,7 +239,7 @@ def serve(
     metrics_port: Annotated[int, typer.Option(metavar="PORT", help="0 for any free one.")] = 8002,
     threads: Annotated[
         int | None,
-        typer.Option(help="Threads to compute with; by default one a core.", show_default=False),
+        typer.Option(help="Threads of an instance; by default one a core.", show_default=False),
     ] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long it may take to become ready.")
