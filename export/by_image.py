@@ -13,7 +13,7 @@ from export.running import Runner
 if TYPE_CHECKING:
     import keras
 
-_AT_ONCE = 8  # images; more of 224x224 pixels only wait for memory
+_AT_ONCE = 8 * 224 * 224 * 3  # numbers of images; more only wait for memory
 _MOST_KEPT = 2**20  # bytes of an image's outputs; feature maps of many layers are not kept
 
 # Float64 in another order of sums; images that reach each other differ by far more.
@@ -51,7 +51,8 @@ class ByImage:
         keys = [_key(inputs, image) for image in range(len(inputs[0]))]
         found = dict(self._known)
         missing = {key: image for image, key in enumerate(keys) if key not in found}
-        for some in _cut(list(missing.values())):
+        numbers = sum(array[0].size for array in inputs)
+        for some in _cut(list(missing.values()), max(1, _AT_ONCE // numbers)):
             outputs = self._run([array[some] for array in inputs])
             for row, image in enumerate(some):
                 found[keys[image]] = [output[row] for output in outputs]
@@ -85,10 +86,10 @@ def _key(inputs: Sequence[np.ndarray], image: int) -> bytes:
     return digest.digest()
 
 
-def _cut(images: list[int]) -> Iterator[list[int]]:
+def _cut(images: list[int], count: int) -> Iterator[list[int]]:
     """Cut a list into parts that are computed at once."""
-    for start in range(0, len(images), _AT_ONCE):
-        yield images[start : start + _AT_ONCE]
+    for start in range(0, len(images), count):
+        yield images[start : start + count]
 
 
 def _size(rows: list[np.ndarray]) -> int:

@@ -13,6 +13,9 @@ BATCHES = (1, 2, 7, 64)  # one, a pair, an odd number, and one that fills every 
 # An image this large fills the registers by itself, and 64 of them would take minutes in float64.
 LARGE = 100 * 100 * 3
 LARGE_BATCHES = (1, 2, 7, 16)
+# Of these 16 would take tens of gigabytes: a network's first maps have hundreds of channels.
+HUGE = 300 * 300 * 3
+HUGE_BATCHES = (1, 2, 7)
 
 _OTHER_SCALES = (0.1, 10.0)  # besides 1, the scale that networks are trained on
 _PLAIN = "random, scale 1"
@@ -61,11 +64,11 @@ def probes(
 
     Yields:
         Random, zero and saturated batches of 1, 2, 7 and 64, and real ones where there are any; of
-        large images the largest batch is 16, of random and real ones alone.
+        large images the largest batch is 16, of random and real ones alone, and of huge ones 7.
     """
-    large = max(array.size for array in random_inputs(model, 1)) > LARGE
-    batches = LARGE_BATCHES if large else BATCHES
-    extreme = batches[:-1] if large else batches
+    size = max(array.size for array in random_inputs(model, 1))
+    batches = HUGE_BATCHES if size > HUGE else LARGE_BATCHES if size > LARGE else BATCHES
+    extreme = [batch for batch in batches if batch <= HUGE_BATCHES[-1] or size <= LARGE]
     scaled = [(batch, 1.0) for batch in batches] + [(7, scale) for scale in _OTHER_SCALES]
     for seed, (batch, scale) in enumerate(scaled):
         inputs = random_inputs(model, batch, seed=seed, scale=scale)

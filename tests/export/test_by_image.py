@@ -7,7 +7,7 @@ import export
 from export import by_image
 from export.by_image import ByImage
 from export.parity import doubled
-from export.probes import LARGE_BATCHES, probes, random_inputs
+from export.probes import probes, random_inputs
 from export.running import Runner, outputs
 
 from .models import resnet
@@ -97,18 +97,38 @@ def test_two_inputs_make_one_image():
     close(found, [np.array([[0.0] * 3, [1.0] * 3, [-1.0] * 3])])
 
 
-@pytest.mark.parametrize("side", [100, 101])
-def test_only_batches_of_large_images_are_smaller(side):
+@pytest.mark.parametrize(
+    ("side", "random", "extreme"),
+    [
+        (100, (1, 2, 7, 64), (1, 2, 7, 64)),
+        (101, (1, 2, 7, 16), (1, 2, 7)),
+        (300, (1, 2, 7, 16), (1, 2, 7)),
+        (301, (1, 2, 7), (1, 2, 7)),
+    ],
+)
+def test_only_batches_of_large_images_are_smaller(side, random, extreme):
     model = keras.Sequential([keras.Input((side, side, 3)), layers.GlobalAveragePooling2D()])
     found = {
         kind: tuple(dict.fromkeys(p.batch for p in probes(model, None, None) if p.kind == kind))
         for kind in ("random", "zero", "saturated")
     }
-    if side == 100:
-        assert set(found.values()) == {(1, 2, 7, 64)}
-    else:
-        assert found == {
-            "random": LARGE_BATCHES,
-            "zero": LARGE_BATCHES[:-1],
-            "saturated": LARGE_BATCHES[:-1],
-        }
+    assert found == {"random": random, "zero": extreme, "saturated": extreme}
+
+
+@pytest.mark.parametrize(("side", "at_once"), [(8, 9), (224, 8), (300, 4), (633, 1), (700, 1)])
+def test_as_many_are_computed_at_once_as_the_memory_takes(monkeypatch, side, at_once):
+    image = keras.Input((side, side, 3), dtype="float64")
+    exact = ByImage(keras.Model(image, layers.GlobalAveragePooling2D(dtype="float64")(image)))
+    assert exact.apart
+    sizes = []
+    run = Runner.__call__
+
+    def told(runner, inputs):
+        sizes.append(len(inputs[0]))
+        return run(runner, inputs)
+
+    monkeypatch.setattr(Runner, "__call__", told)
+    images = np.random.default_rng(0).normal(size=(9, side, side, 3))
+    close(exact([images]), [images.mean(axis=(1, 2))])
+    assert max(sizes) == at_once
+    assert sum(sizes) == 9
