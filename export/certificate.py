@@ -20,6 +20,7 @@ from export import parity
 from export.certificate_inputs import batches
 from export.checks import Check, Verdict, plain
 from export.errors import ExportError
+from export.exact import fast
 from export.fingerprint import fingerprint
 from export.folding import Folded, fold_as
 from export.heads import with_logits
@@ -94,7 +95,7 @@ class _Copies:
     """The models that are compared, with logits as further outputs where a softmax hides them.
 
     Args:
-        original64: The original in float64.
+        original64: The original in float64, in layers that are fast there, as in ``folded64``.
         original32: The original in float32.
         refolded: The original folded once more, in float64.
         folded64: The same, with its logits.
@@ -119,10 +120,11 @@ class _Copies:
             preprocessing=bool(report.preprocessing),
         ).model
         original64, original32 = with_logits(model, "float64"), with_logits(model, "float32")
-        if len(original64.outputs) == len(model.outputs):
-            return cls(original64, original32, refolded, refolded, (folded.model,))
-        shipped = (folded.model, with_logits(folded.model, "float32"))
-        return cls(original64, original32, refolded, with_logits(refolded, "float64"), shipped)
+        folded64, shipped = refolded, [folded.model]
+        if len(original64.outputs) > len(model.outputs):
+            folded64 = with_logits(refolded, "float64")
+            shipped.append(with_logits(folded.model, "float32"))
+        return cls(fast(original64), original32, refolded, fast(folded64), tuple(shipped))
 
 
 @dataclass

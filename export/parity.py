@@ -110,10 +110,11 @@ class Reference:
     @classmethod
     def of(cls, model: "keras.Model", *, probabilities: bool = False) -> "Reference":
         """Build all of them from a model under any dtype policy."""
+        from export.exact import fast
         from export.rebuilding import rebuild
         from export.rounding import noisy
 
-        return cls(rebuild(model, "float64"), rebuild(model), noisy(model), probabilities)
+        return cls(fast(rebuild(model, "float64")), rebuild(model), noisy(model), probabilities)
 
     def answer(self, inputs: Sequence[np.ndarray]) -> Answer:
         """Compute one batch in both precisions."""
