@@ -2,10 +2,13 @@
 
 import argparse
 import concurrent.futures
+import ctypes
 import importlib.metadata
 import json
 import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,8 +77,19 @@ def quartiles(ratios: list[float]) -> dict[str, float]:
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a new process: memory is its own, and nothing is warm but the files."""
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=context, initializer=_end_with_parent
+    ) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def _end_with_parent() -> None:
+    """Have Linux end this process with the one that started it (PR_SET_PDEATHSIG is 1).
+
+    What measures on after its bench was killed would disturb the next one.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def fill_at_once(
