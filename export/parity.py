@@ -37,8 +37,8 @@ FLOOR = 4 * 2.0**-23
 FACTOR = 2.0
 
 # Runs that round otherwise, besides the plain one. The errors of small images scatter over a factor
-# of ten, and the largest of three runs was once half of what a sound file made. In a large image a
-# norm divides at so many positions that each run is many draws.
+# of ten, and the largest of three runs was once less than half of what a sound file made. Large
+# images have more numbers behind each deviation, and eight more runs of them would take minutes.
 _NOISY_RUNS = 8
 _NOISY_RUNS_LARGE = 2
 

@@ -66,9 +66,7 @@ def probes(
         Random, zero and saturated batches of 1, 2, 7 and 64, and real ones where there are any; of
         large images the largest batch is 16, of random and real ones alone, and of huge ones 7.
     """
-    size = max(array.size for array in random_inputs(model, 1))
-    batches = HUGE_BATCHES if size > HUGE else LARGE_BATCHES if size > LARGE else BATCHES
-    extreme = [batch for batch in batches if batch <= HUGE_BATCHES[-1] or size <= LARGE]
+    batches, extreme = _batches(model)
     scaled = [(batch, 1.0) for batch in batches] + [(7, scale) for scale in _OTHER_SCALES]
     for seed, (batch, scale) in enumerate(scaled):
         inputs = random_inputs(model, batch, seed=seed, scale=scale)
@@ -83,6 +81,14 @@ def probes(
         for batch in batches:
             chosen = np.linspace(0, len(images) - 1, min(batch, len(images))).astype(int)
             yield Probe("real", f"real, batch {len(chosen)}", [images[chosen]])
+
+
+def _batches(model: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Choose the sizes of random and real batches, and those of zeros and saturated images."""
+    size = max(array.size for array in random_inputs(model, 1))
+    if size > HUGE:
+        return HUGE_BATCHES, HUGE_BATCHES
+    return (LARGE_BATCHES, HUGE_BATCHES) if size > LARGE else (BATCHES, BATCHES)
 
 
 def random_inputs(model: Any, batch: int, *, seed: int = 0, scale: float = 1.0) -> list[np.ndarray]:

@@ -1,9 +1,9 @@
 """A Keras model run for inference, arrays in and arrays out.
 
 Called as it is, a deep Keras model spends most of a small batch's time between operations, and
-keeps what every layer made until the last one has run: tens of gigabytes for a network of 456x456
-pixels in float64. On TensorFlow a model that runs often, a dozen times or more, is therefore traced
-once, for any batch size; tracing costs a few calls.
+keeps what every layer made until the last one has run: over twenty gigabytes for EfficientNetB5
+(456x456) in float64. On TensorFlow a model that runs often, a dozen times or more, is therefore
+traced once, for any batch size; tracing costs a few calls.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,8 +62,8 @@ class Runner:
         try:
             traced.get_concrete_function()
         except Exception:
-            # Such as a layer that looks at numbers. What is wrong whether traced or not, is
-            # raised again by the call.
+            # A layer may look at numbers, and what it raises then may be of any class. Nothing is
+            # lost: what is wrong also without tracing is raised by the call that follows.
             return _flat(self.model)
         return traced
 
