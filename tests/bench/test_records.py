@@ -1,7 +1,6 @@
 """What all benches share."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,8 +9,7 @@ from pathlib import Path
 import pytest
 
 START = """
-import os, sys, time
-from pathlib import Path
+import sys
 from tests.bench.records import alone
 from tests.bench.test_records import wait
 
@@ -35,20 +33,20 @@ def runs(number: str) -> bool:
     return told.rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.slow  # its processes import TensorFlow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parents")
 def test_what_measures_ends_with_a_bench_that_is_killed(tmp_path):
     told = tmp_path / "number"
     script = tmp_path / "bench.py"
     script.write_text(START)
     root = str(Path(__file__).parents[2])
-    bench = subprocess.Popen([sys.executable, script, told], env={**os.environ, "PYTHONPATH": root})
+    words = [sys.executable, str(script), str(told)]
     until = time.monotonic() + 60
-    while not (told.is_file() and told.read_text()) and time.monotonic() < until:
-        time.sleep(0.1)
-    child = told.read_text()
-    assert runs(child)
-    bench.send_signal(signal.SIGKILL)
-    bench.wait()
+    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": root}) as bench:
+        while not (told.is_file() and told.read_text()) and time.monotonic() < until:
+            time.sleep(0.1)
+        bench.kill()
+        child = told.read_text()
     while runs(child) and time.monotonic() < until:
         time.sleep(0.1)
     assert not runs(child)

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -43,15 +42,6 @@ def made(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def installed() -> environments.Environment:
-    """The server's environment; made on first use, as `zoo serve` does it."""
-    try:
-        return environments.environment()
-    except zoo.InputError as error:
-        pytest.skip(f"{error}; `zoo serve BUNDLE` installs it where a package index is reached")
-
-
-@pytest.fixture(scope="module")
 def served(made, installed, tmp_path_factory):
     """A server that loads on request, on a copy that a test may add a version to."""
     bundle = shutil.copytree(made[0], tmp_path_factory.mktemp("served") / "bundle")
@@ -67,12 +57,6 @@ def images() -> np.ndarray:
 def shared_memory(pid: int) -> set[Path]:
     """The shared memory of all servers that a process started."""
     return set(Path("/dev/shm").glob(f"foldzoo_{pid}_*"))
-
-
-def backends(pid: int) -> list[str]:
-    """The processes of a server that run our backend, one for each instance."""
-    listed = ["pgrep", "--pgroup", str(pid), "--full", "triton_python_backend_stub"]
-    return subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
 
 
 def is_group(pid: int) -> bool:
@@ -107,37 +91,6 @@ def test_every_way_gives_onnxruntimes_answer_to_the_last_bit(served, images, tmp
     for rows in classes.values():
         told = [[(int(one.split(":")[1]), one.split(":")[2]) for one in row] for row in rows]
         assert told == wanted
-
-
-@pytest.mark.slow
-def test_several_instances_give_the_same_answers(installed, images, tmp_path):
-    bundle = make_bundle(tmp_path / "made", seed=1, instances=2)
-    logits, _ = onnx_answers(bundle, images)
-    with export.serve(bundle, **FREE) as server:
-        for _ in range(4):  # each instance has its turn
-            answers = ask(server, tmp_path, images)
-            assert (answers["binary_logits"] == logits).all()
-        assert len(backends(server.process.pid)) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["my bundle", "Übung", "$(touch ran); 'it' \"is\""])
-def test_a_bundle_is_served_wherever_it_lies(made, installed, tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    place = shutil.copytree(made[0], tmp_path / name)
-    with export.serve(place, **FREE) as server:
-        assert server.request("GET", f"/v2/models/{server.name}/ready")[0] == 200
-    assert [path.name for path in tmp_path.iterdir()] == [name]  # and nothing was run
-
-
-def test_a_place_for_links_with_spaces_is_refused(tmp_path, monkeypatch):
-    place = tmp_path / "my files"
-    place.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
-    with pytest.raises(zoo.InputError, match="set TMPDIR"), servers._plain(tmp_path / "my bundle"):
-        pass
-    with servers._plain(tmp_path / "bundle") as same:
-        assert same == tmp_path / "bundle"
 
 
 @pytest.mark.slow
