@@ -141,6 +141,14 @@ class Layer:
         return next((cls.__name__ for cls in self.cls.__mro__ if _is_keras(cls)), "")
 
     @property
+    def adapted(self) -> bool:
+        """Whether it is quantized or has LoRA weights, so that its kernel is not all there is."""
+        return bool(
+            getattr(self.source, "lora_enabled", False)
+            or getattr(self.source, "quantization_mode", None)
+        )
+
+    @property
     def trainable(self) -> bool:
         """Whether the layer is not frozen."""
         return bool(self.config.get("trainable", True))

@@ -14,7 +14,6 @@ convolutions; the convolution runs on all threads, inside of it, with the ReLU i
 import keras
 import numpy as np
 
-from export import graph, graph_reading
 from export.graph import Call, Graph, Layer
 from export.rules import engine
 from export.rules.engine import Affine, Plan, Refused
@@ -23,21 +22,21 @@ from zoo.layers import OPEN, ChannelClamp
 _CHANNELS_LAST = 3  # the axis of the channels in (batch, height, width, channels)
 
 
-def with_convolutions(model: keras.Model) -> keras.Model:
-    """Build a model anew with its clamps as depthwise convolutions, where the rest can go on.
+def replace(source: Graph) -> bool:
+    """Replace clamps by depthwise convolutions, where the rest can go on.
+
+    A clamp stays one where a channel has two limits or none, and where a layer after it cannot take
+    in what is left, or not without an addition.
 
     Args:
-        model: A float32 model from `export.rebuild`.
+        source: A graph of a float32 model from `export.rebuild`; it is changed.
 
     Returns:
-        A model that computes the same, to rounding; the one given, where nothing can be changed.
-        A clamp stays one where a channel has two limits or none, and where a layer after it cannot
-        take in what is left, or not without an addition.
+        Whether any was.
     """
-    source = graph_reading.read(model)
     clamps = [call for call in source.calls if call.layer.cls is ChannelClamp]
     changed = [_replaced(source, call) for call in clamps]
-    return graph.build(source, "float32") if any(changed) else model
+    return any(changed)
 
 
 def _replaced(source: Graph, call: Call) -> bool:

@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export import onnx_checks, onnx_clamps, onnx_conversion, onnx_graph, onnx_metadata, parity
+from export import (
+    onnx_checks,
+    onnx_conversion,
+    onnx_graph,
+    onnx_layers,
+    onnx_metadata,
+    parity,
+)
 from export.errors import ExportError
 from export.onnx_runtime import Session
 from export.pixels import embedded
@@ -88,9 +95,7 @@ def to_onnx(
     _check_images(given, layout=layout, probabilities=probabilities)
     reference = parity.Reference.of(given.model, probabilities=probabilities)
     with replacing(path) as beside:
-        written = reference.single
-        if clamps == "convolution":
-            written = onnx_clamps.with_convolutions(written)
+        written = onnx_layers.for_file(reference.single, clamps=clamps == "convolution")
         proto, kept = _converted(
             given, written, opset=opset, nchw=layout == "NCHW", probabilities=probabilities
         )

@@ -38,9 +38,7 @@ def _rank(call: Call) -> int:
 
 def _require_plain(call: Call, affine: Affine) -> None:
     """Refuse a layer whose kernel is not its only weight, or another axis."""
-    source = call.layer.source
-    adapted = getattr(source, "lora_enabled", False) or getattr(source, "quantization_mode", None)
-    if adapted:
+    if call.layer.adapted:
         raise Refused(Reason.ADAPTED_LAYER, describe(call))
     if affine.axis != channel_axis(call):
         raise Refused(Reason.CHANNEL_AXIS, describe(call))

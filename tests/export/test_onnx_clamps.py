@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 import export
-from export import onnx_clamps
+from export import onnx_layers
 from zoo.errors import InputError
 from zoo.layers import OPEN, ChannelClamp
 
@@ -80,7 +80,7 @@ def test_where_the_rest_cannot_go_on_it_stays_max_and_min(after, tmp_path):
     clamp = model.get_layer("clamp")
     clamp.minimum.assign(np.reshape([0.5, -OPEN] * 3, (1, 1, 6)))
     clamp.maximum.assign(np.reshape([OPEN, 0.5] * 3, (1, 1, 6)))
-    assert onnx_clamps.with_convolutions(model) is model
+    assert onnx_layers.for_file(model, clamps=True) is model
     path = export.to_onnx(model, tmp_path / "model.onnx")
     found = operations(path)
     assert found["Max"] == found["Min"] == 1
@@ -90,18 +90,18 @@ def test_where_the_rest_cannot_go_on_it_stays_max_and_min(after, tmp_path):
 def test_two_limits_in_one_channel_stay():
     model = export.fold(preactivated(SIGNS["both signs"], activation="relu6")).model
     assert any(isinstance(layer, ChannelClamp) for layer in model.layers)
-    assert onnx_clamps.with_convolutions(model) is model
+    assert onnx_layers.for_file(model, clamps=True) is model
 
 
 def test_open_channels_and_outputs_stay():
     x = inputs = keras.Input((4, 4, 2))
     clamped = ChannelClamp((1, 1, 2), high=False, name="clamp")(x)
     model = keras.Model(inputs, layers.Conv2D(2, 1)(clamped))
-    assert onnx_clamps.with_convolutions(model) is model  # open from both sides
+    assert onnx_layers.for_file(model, clamps=True) is model  # open from both sides
     model.get_layer("clamp").minimum.assign(np.ones((1, 1, 2)))
-    assert onnx_clamps.with_convolutions(model) is not model
+    assert onnx_layers.for_file(model, clamps=True) is not model
     both = keras.Model(inputs, [clamped, model.output])
-    assert onnx_clamps.with_convolutions(both) is both
+    assert onnx_layers.for_file(both, clamps=True) is both
 
 
 def test_a_dead_channel_is_its_constant(tmp_path):
