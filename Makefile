@@ -1,6 +1,7 @@
 # make demo   train, fold, certify, export and validate a ResNet-20 on handwritten digits
 # make test   lint, types, the fast suite, then the slow one
-# make nightly  the largest networks of the zoo, which take minutes each
+# make nightly  every model of the zoo from a training step to a verdict: hours; its last outcome is
+#               in tests/bench/results/nightly.json
 # Nothing is needed but Python 3.11+ and make: each target sets up .venv by itself.
 
 PYTHON ?= python3
@@ -19,9 +20,9 @@ test: check
 	$(PYTEST) -m "not slow and not nightly"
 	$(PYTEST) -m "slow and not nightly"
 
-# The largest networks of the zoo, one process: some take 10 GB.
+# One process: some networks take 10 GB.
 nightly: check
-	$(BIN)/python -m pytest -m nightly
+	$(BIN)/python -m pytest -m nightly --record tests/bench/results/nightly.json
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -12,6 +12,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ start-up 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take a file for the outcomes; see `tests.recording`."""
+    parser.addoption("--record", type=Path, help="JSON file to which each outcome is written")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Write outcomes to that file, if there is one."""
+    path = config.getoption("--record")
+    if path is not None:
+        from .recording import Record
+
+        config.pluginmanager.register(Record(path))
+
+
 REPOSITORY = Path(__file__).parent.parent
 # Beside a checkout there may be prepared data; elsewhere the tests that need it are skipped.
 TFDS = REPOSITORY.parent / "shared" / "data" / "tfds"
