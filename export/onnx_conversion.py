@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from export import onnx_gelu
 from export.errors import ExportError
 from export.fingerprint import made_up
 from export.subject import unique
@@ -79,7 +78,7 @@ def convert(
             input_signature=signature,
             opset=opset,
             inputs_as_nchw=list(inputs) if nchw else None,
-            custom_op_handlers={"Erfc": (_write_erfc, [])},
+            custom_op_handlers={"Erfc": (onnx_gelu.write_erfc, [])},
             custom_rewriter=[_widen_added_scalars],
         )
         return proto
@@ -105,6 +104,7 @@ def convert(
             f"and no accuracy: {failure}",
             stacklevel=2,
         )
+    onnx_gelu.finish(proto)
     return proto
 
 
@@ -126,22 +126,6 @@ def _widen_added_scalars(graph: Any, operations: list[Any]) -> list[Any]:
                 wide = graph.make_const(make_name(added.name), value)
                 graph.replace_input(node, node.input[place], wide.output[0], place)
     return graph.get_nodes()
-
-
-def _write_erfc(context: Any, node: Any, name: str, _arguments: list[Any]) -> None:
-    """Write erfc(x), of the exact GELU, as 1 - erf(x): ONNX has no such operation, nor tf2onnx.
-
-    What it rounds of a small erfc is as much as erf rounds anyway; GELU multiplies it by x, so it
-    stays within a rounding of the activations' size.
-    """
-    from tf2onnx.utils import make_name
-
-    one = context.make_const(make_name(name), np.float32(1)).output[0]
-    erf = context.make_node("Erf", [node.input[0]], name=make_name(name)).output[0]
-    context.copy_dtype(node.output[0], erf)
-    context.copy_shape(node.output[0], erf)
-    node.type = "Sub"
-    context.replace_inputs(node, [one, erf])
 
 
 def layer_of(name: str) -> int | None:

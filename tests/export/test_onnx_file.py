@@ -278,16 +278,6 @@ def unknown():
     return keras.Model(image, layers.Activation(keras.ops.erfinv, name="inverse")(x), name="net")
 
 
-def test_the_exact_gelu_is_written(tmp_path):
-    image = keras.Input((4, 4, 3))
-    x = layers.Activation("gelu", name="exact_gelu")(layers.Conv2D(2, 3, name="conv")(image))
-    model = keras.Model(image, x, name="net")
-    path = export.to_onnx(model, tmp_path / "model.onnx")
-    assert_same(path, model)
-    kinds = [node.op_type for node in onnx.load(path).graph.node]
-    assert "Erf" in kinds
-
-
 def test_what_the_converter_does_not_know_is_told_and_nothing_is_left(tmp_path):
     with pytest.raises(ExportError) as caught:
         export.to_onnx(unknown(), tmp_path / "model.onnx")
