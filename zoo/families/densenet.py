@@ -89,25 +89,35 @@ def densenet(
     return blocks.model(options, inputs, features, name=name)
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=29)
+# Parameters: torchvision's models of the first three names have just as many; the paper's table 2
+# has 0.8 million for DenseNet-BC-100-12.
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=29, parameters=7_978_856
+)
 def densenet121(options: Options) -> Any:
     """Build DenseNet-121: 8.0 million parameters."""
     return densenet(options, (6, 12, 24, 16), 32, imagenet_stem, "densenet121")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=29)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=29, parameters=14_149_480
+)
 def densenet169(options: Options) -> Any:
     """Build DenseNet-169: 14.1 million parameters."""
     return densenet(options, (6, 12, 32, 32), 32, imagenet_stem, "densenet169")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=29)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=29, parameters=20_013_928
+)
 def densenet201(options: Options) -> Any:
     """Build DenseNet-201: 20.0 million parameters."""
     return densenet(options, (6, 12, 48, 32), 32, imagenet_stem, "densenet201")
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, min_size=4)
+@register_model(
+    input_shape=(32, 32, 3), num_classes=10, paper=PAPER, min_size=4, parameters=769_162
+)
 def densenet_bc_100_12(options: Options) -> Any:
     """Build DenseNet-BC-100-12: 0.77 million parameters."""
     return densenet(options, (16, 16, 16), 12, cifar_stem, "densenet_bc_100_12")

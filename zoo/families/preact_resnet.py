@@ -50,7 +50,8 @@ def preact_resnet(options: Options, sizes: tuple[int, ...], name: str) -> Any:
     return blocks.model(options, inputs, features, name=name)
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER)
+# Parameters: github.com/kuangliu/pytorch-cifar has as many, but for the last norm's 1,024.
+@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, parameters=11_172_170)
 def preact_resnet18(options: Options) -> Any:
     """Build the pre-activated ResNet-18 for small images: 11.2 million parameters."""
     return preact_resnet(options, R18, "preact_resnet18")

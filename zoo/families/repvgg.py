@@ -81,37 +81,39 @@ def repvgg(options: Options, stages: tuple[tuple[int, int, int], ...], name: str
     return blocks.model(options, inputs, features, name=name)
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER)
+# Parameters: timm's models of the first five names have just as many, as they are trained; the
+# paper's table 4 counts the deployed form.
+@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=9_108_968)
 def repvgg_a0(options: Options) -> Any:
     """Build RepVGG-A0: 9.1 million parameters, folded 8.3 million."""
     return repvgg(options, paper_stages(A, a=0.75, b=2.5), "repvgg_a0")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER)
+@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=14_092_264)
 def repvgg_a1(options: Options) -> Any:
     """Build RepVGG-A1: 14.1 million parameters, folded 12.8 million."""
     return repvgg(options, paper_stages(A, a=1, b=2.5), "repvgg_a1")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER)
+@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=28_210_600)
 def repvgg_a2(options: Options) -> Any:
     """Build RepVGG-A2: 28.2 million parameters, folded 25.5 million."""
     return repvgg(options, paper_stages(A, a=1.5, b=2.75), "repvgg_a2")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER)
+@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=15_817_960)
 def repvgg_b0(options: Options) -> Any:
     """Build RepVGG-B0: 15.8 million parameters, folded 14.3 million."""
     return repvgg(options, paper_stages(B, a=1, b=2.5), "repvgg_b0")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER)
+@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=57_415_016)
 def repvgg_b1(options: Options) -> Any:
     """Build RepVGG-B1: 57.4 million parameters, folded 51.8 million."""
     return repvgg(options, paper_stages(B, a=2, b=4), "repvgg_b1")
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER)
+@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, parameters=301_994)
 def repvgg_cifar(options: Options) -> Any:
     """Build the small RepVGG for small images: 0.30 million parameters, folded 0.27 million."""
     return repvgg(options, CIFAR_STAGES, "repvgg_cifar")

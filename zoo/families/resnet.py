@@ -301,7 +301,8 @@ def resnet152_v1_5(options: Options) -> Any:
     return resnet(options, R152, BOTTLENECK_V1_5, "resnet152_v1_5")
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER)
+# Parameters: github.com/kuangliu/pytorch-cifar has just as many.
+@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, parameters=11_173_962)
 def resnet18_cifar(options: Options) -> Any:
     """Build ResNet-18 for small images: 11.2 million parameters."""
     return resnet(options, R18, BASIC, "resnet18_cifar", first=cifar_stem)

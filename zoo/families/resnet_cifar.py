@@ -89,31 +89,32 @@ def resnet_cifar(options: Options, depth: int) -> Any:
     return blocks.model(options, inputs, features, name=f"resnet{depth}")
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER)
+# Parameters: He et al. 2016, table 6, has these, rounded; they are those of option A shortcuts.
+@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, parameters=269_722)
 def resnet20(options: Options) -> Any:
     """Build ResNet-20: 0.27 million parameters."""
     return resnet_cifar(options, 20)
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER)
+@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, parameters=464_154)
 def resnet32(options: Options) -> Any:
     """Build ResNet-32: 0.46 million parameters."""
     return resnet_cifar(options, 32)
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER)
+@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, parameters=658_586)
 def resnet44(options: Options) -> Any:
     """Build ResNet-44: 0.66 million parameters."""
     return resnet_cifar(options, 44)
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER)
+@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, parameters=853_018)
 def resnet56(options: Options) -> Any:
     """Build ResNet-56: 0.85 million parameters."""
     return resnet_cifar(options, 56)
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER)
+@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, parameters=1_727_962)
 def resnet110(options: Options) -> Any:
     """Build ResNet-110: 1.7 million parameters."""
     return resnet_cifar(options, 110)

@@ -102,49 +102,67 @@ def vgg(
     return blocks.model(options, inputs, features, head=head(options), name=name)
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=32)
+# Parameters: torchvision's vgg11_bn to vgg19_bn have as many, and a bias before each norm; the
+# paper's table 2 has 133, 133, 138 and 144 million, without a norm.
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=32, parameters=132_866_088
+)
 def vgg11(options: Options) -> Any:
     """Build VGG-11, configuration A: 133 million parameters."""
     return vgg(options, A, paper_head, "vgg11")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=32)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=32, parameters=133_050_792
+)
 def vgg13(options: Options) -> Any:
     """Build VGG-13, configuration B: 133 million parameters."""
     return vgg(options, B, paper_head, "vgg13")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=32)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=32, parameters=138_361_768
+)
 def vgg16(options: Options) -> Any:
     """Build VGG-16, configuration D: 138 million parameters."""
     return vgg(options, D, paper_head, "vgg16")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=32)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=32, parameters=143_672_744
+)
 def vgg19(options: Options) -> Any:
     """Build VGG-19, configuration E: 144 million parameters."""
     return vgg(options, E, paper_head, "vgg19")
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, min_size=32)
+@register_model(
+    input_shape=(32, 32, 3), num_classes=10, paper=PAPER, min_size=32, parameters=9_753_674
+)
 def vgg11_cifar(options: Options) -> Any:
     """Build VGG-11 for small images: 9.8 million parameters."""
     return vgg(options, A, cifar_head, "vgg11_cifar")
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, min_size=32)
+@register_model(
+    input_shape=(32, 32, 3), num_classes=10, paper=PAPER, min_size=32, parameters=9_938_378
+)
 def vgg13_cifar(options: Options) -> Any:
     """Build VGG-13 for small images: 9.9 million parameters."""
     return vgg(options, B, cifar_head, "vgg13_cifar")
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, min_size=32)
+@register_model(
+    input_shape=(32, 32, 3), num_classes=10, paper=PAPER, min_size=32, parameters=15_249_354
+)
 def vgg16_cifar(options: Options) -> Any:
     """Build VGG-16 for small images: 15.2 million parameters."""
     return vgg(options, D, cifar_head, "vgg16_cifar")
 
 
-@register_model(input_shape=(32, 32, 3), num_classes=10, paper=PAPER, min_size=32)
+@register_model(
+    input_shape=(32, 32, 3), num_classes=10, paper=PAPER, min_size=32, parameters=20_560_330
+)
 def vgg19_cifar(options: Options) -> Any:
     """Build VGG-19 for small images: 20.6 million parameters."""
     return vgg(options, E, cifar_head, "vgg19_cifar")
