@@ -19,7 +19,7 @@ HUGE_BATCHES = (1, 2, 7)
 
 _OTHER_SCALES = (0.1, 10.0)  # besides 1, the scale that networks are trained on
 _PLAIN = "random, scale 1"
-_FREE_SIZE = 64  # pixels, where a model takes images of any size
+FREE_SIZE = 64  # pixels, where a model takes images of any size
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Probe:
         that says nothing of its errors, so zeros are measured with the plain random batches.
         """
         return _PLAIN if self.kind == "zero" else self.name.partition(", batch")[0]
+
+    @property
+    def has_constant(self) -> bool:
+        """Whether some of its images are of one colour."""
+        return self.kind in ("zero", "saturated")
 
     @property
     def batch(self) -> int:
@@ -96,7 +101,7 @@ def random_inputs(model: Any, batch: int, *, seed: int = 0, scale: float = 1.0) 
     generator = np.random.default_rng(seed)
     arrays = []
     for tensor in model.inputs:
-        shape = (batch, *(size or _FREE_SIZE for size in tensor.shape[1:]))
+        shape = (batch, *(size or FREE_SIZE for size in tensor.shape[1:]))
         dtype = np.dtype(tensor.dtype)
         if np.issubdtype(dtype, np.integer):
             arrays.append(generator.integers(0, 256, shape).astype(dtype))

@@ -1,19 +1,19 @@
 """The verdict on an ONNX file: does it compute what the Keras model computes?"""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export import onnx_checks, onnx_metadata, parity, pixel_checks, quantized_checks
 from export.checks import Check, Verdict, plain
-from export.divergence import first_divergence
 from export.errors import ExportError
 from export.labelled import Data, check_data
 from export.onnx_runtime import LEVELS, Session
-from export.probes import Probe, probes
+from export.probes import probes
+from export.side_by_side import Progress, SideBySide
 from export.subject import PROBABILITIES, Subject, subject
 from zoo.errors import InputError
 
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from zoo.cards import Card
     from zoo.preprocessing import Preprocessing
 
-Progress = Callable[[str, int, int], None]
-
-_COMPARED = ("off", "all")  # the optimisation levels whose outputs are compared with Keras
-_SPLIT_BATCH = 256
-
 
 @dataclass(frozen=True)
 class Validation(Verdict):
@@ -37,8 +32,9 @@ class Validation(Verdict):
 
     Args:
         checks: What was looked at.
-        error: The file's largest float32 error on any batch, of the largest output, against
-            float64; infinite where it was not compared.
+        error: The file's largest float32 error on any batch of random or real images, of the
+            largest output, against float64; infinite where it was not compared. Batches with images
+            of one colour have limits of their own, in their checks.
         limit: What was accepted of it.
     """
 
@@ -62,7 +58,8 @@ def validate(
     """Judge whether an ONNX file is sound and computes what a Keras model computes.
 
     The reference is the model in float64. The file's error may be twice the largest that the model
-    itself makes in float32 on the same inputs; see `export.parity`. Of a file that
+    itself makes in float32 on the same inputs; see `export.parity`, and for images of one colour
+    `export.equal_sums`. Of a file that
     `export.quantize` made, the accuracy on the test split is judged instead, by the limit that it
     was made with. Nothing is random: the same model and file give the same verdict.
 
@@ -109,7 +106,7 @@ def validate(
     elif _comparable(sessions, given):
         names = sessions["all"].outputs
         reference = parity.Reference.of(given.model, probabilities=PROBABILITIES in names[1:])
-        run = _Run(proto, reference, sessions, nchw, progress or _silent, accepted)
+        run = SideBySide(proto, reference, sessions, nchw, progress or _silent, accepted)
         preprocessing = _preprocessing(metadata) if card is None else card.preprocessing
         checks += run.compare(list(probes(given.model, preprocessing, _images(data))))
         if data is not None:
@@ -212,197 +209,3 @@ def _comparable(sessions: dict[str, Session], given: Subject) -> bool:
         [*given.outputs],
         [*given.outputs, *extra],
     )
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """One batch, computed by all."""
-
-    probe: Probe
-    answer: parity.Answer
-    files: dict[str, list[np.ndarray]]  # by level
-    scales: list[float]  # the largest number of each output, over all batches made so
-
-    def error(self, level: str) -> float:
-        """The file's error against the exact answer."""
-        return self.answer.error(self.files[level], self.scales)
-
-    @property
-    def worst(self) -> float:
-        """The file's error at the worse level."""
-        return max(self.error(level) for level in _COMPARED)
-
-
-@dataclass
-class _Run:
-    """A file and its model, side by side."""
-
-    proto: "onnx.ModelProto"
-    reference: parity.Reference
-    sessions: dict[str, Session]
-    nchw: bool
-    progress: Progress
-    accepted: float
-    own_error: float = field(default=0.0, init=False)
-    error: float = field(default=0.0, init=False)
-
-    @property
-    def limit(self) -> float:
-        """What error the file may have."""
-        return max(self.accepted, parity.limit_for(self.own_error))
-
-    def compare(self, batches: list[Probe]) -> list[Check]:
-        """Compare the file with the model on made-up and real batches."""
-        answers = {}
-        for done, probe in enumerate(batches):
-            self.progress(f"comparing: {probe.name}", done, len(batches))
-            answers[probe.name] = self._answers(probe)
-        self.progress("comparing", len(batches), len(batches))
-        compared = []
-        for probe in batches:
-            alike = [answers[other.name][0] for other in batches if other.family == probe.family]
-            scales = parity.shared_scales([a.exact for a in alike], [a.counted for a in alike])
-            compared.append(_Compared(probe, *answers[probe.name], scales))
-        self.own_error = max(one.answer.own_error(one.scales) for one in compared)
-        self.error = max(one.worst for one in compared)
-        checks = []
-        for kind in dict.fromkeys(probe.kind for probe in batches):
-            for batch in dict.fromkeys(p.batch for p in batches if p.kind == kind):
-                same = [c for c in compared if (c.probe.kind, c.probe.batch) == (kind, batch)]
-                checks.append(self._parity(f"{kind} inputs, batch {batch}", same))
-        return [_finite(compared), *checks, self._levels(compared), *self._top1(compared)]
-
-    def _answers(self, probe: Probe) -> tuple[parity.Answer, dict[str, list[np.ndarray]]]:
-        """Compute a batch by the model, and by the file at each level."""
-        answer = self.reference.answer(probe.inputs)
-        files = {level: self._answer(level, probe.inputs, answer.single) for level in _COMPARED}
-        return answer, files
-
-    def _answer(
-        self, level: str, inputs: list[np.ndarray], like: list[np.ndarray]
-    ) -> list[np.ndarray]:
-        """Run the file; what fails, or has another shape than Keras' answer, is not a number."""
-        lost = [np.full_like(array, np.nan) for array in like]
-        try:
-            values = self.sessions[level].run(inputs)
-        except ExportError:
-            return lost
-        same = [value.shape for value in values] == [array.shape for array in like]
-        return values if same else lost
-
-    def _parity(self, name: str, compared: list[_Compared]) -> Check:
-        """Check the file's error on some batches; where it fails, name the layer."""
-        worst = max(compared, key=lambda one: one.worst)
-        detail = (
-            f"of the largest output, against float64; the original's own float32 error is at most "
-            f"{self.own_error:.1e}"
-        )
-        ok = worst.worst <= self.limit
-        if not ok:
-            inputs = worst.probe.inputs
-            where = first_divergence(self.proto, self.reference, inputs, nchw=self.nchw)
-            detail = f"{worst.probe.name}: {where}; {detail}"
-        return Check(name, ok, worst.worst, self.limit, detail)
-
-    def _levels(self, compared: list[_Compared]) -> Check:
-        """Check that optimised and plain graphs agree."""
-        worst = 0.0
-        for one in compared:
-            off, full = (one.files[level] for level in _COMPARED)
-            wanted = one.answer.expected(full, off)
-            worst = max(worst, parity.worst_error(full, wanted, one.scales, one.answer.counted))
-        limit = 2**0.5 * self.limit  # two roundings that know nothing of each other: in squares
-        detail = "largest difference between optimisations off and all, of the largest output"
-        return Check("optimisation levels agree", worst <= limit, worst, limit, detail)
-
-    def _top1(self, compared: list[_Compared]) -> list[Check]:
-        """Check on all batches that only ties change the class."""
-        if not _is_classifier(compared[0].answer.single):
-            return []
-        total = flipped = 0
-        unexplained = []
-        for one in compared:
-            single, exact = one.answer.single[0], one.answer.exact[0]
-            for level in _COMPARED:
-                total += len(single)
-                value = one.files[level][0]
-                for image in parity.flips(single, value):
-                    flipped += 1
-                    if not self._is_tie(exact, image, single, value, one.scales[0]):
-                        unexplained.append(f"image {image} of {one.probe.name}")
-        detail = f"{total} images, {flipped} with another class, all but these within rounding"
-        if unexplained:
-            detail = f"{detail}: {', '.join(unexplained[:3])}"
-        return [
-            Check("top-1 changes beyond rounding", not unexplained, len(unexplained), 0, detail)
-        ]
-
-    def _is_tie(
-        self, exact: np.ndarray, image: int, single: np.ndarray, value: np.ndarray, scale: float
-    ) -> bool:
-        """Say whether an image's two first classes are nearer than what rounding may do."""
-        return parity.is_tie(
-            exact[image],
-            int(single[image].argmax()),
-            int(value[image].argmax()),
-            allowed=(self.own_error + self.limit) * scale,
-        )
-
-    def compare_split(self, images: np.ndarray, labels: np.ndarray) -> list[Check]:
-        """Compare top-1 and accuracy on the test split; float64 only where the class changes."""
-        right_keras = right_file = flipped = 0
-        unexplained = []
-        for start in range(0, len(images), _SPLIT_BATCH):
-            self.progress("test split", start, len(images))
-            batch = images[start : start + _SPLIT_BATCH]
-            wanted = labels[start : start + _SPLIT_BATCH]
-            singles = self.reference.compute_single([batch])
-            single, value = singles[0], self._answer("all", [batch], singles)[0]
-            right_keras += int((single.argmax(axis=-1) == wanted).sum())
-            right_file += int((value.argmax(axis=-1) == wanted).sum())
-            changed = parity.flips(single, value)
-            flipped += len(changed)
-            if len(changed):
-                exact = self.reference.compute_exact([batch])[0]
-                unexplained += [
-                    str(start + image)
-                    for image in changed
-                    if not self._is_tie(exact, image, single, value, parity.largest(exact))
-                ]
-        self.progress("test split", len(images), len(images))
-        ties = flipped - len(unexplained)
-        detail = f"{len(images)} images, {flipped} with another class, {ties} of them ties"
-        if unexplained:
-            detail = f"{detail}; not a tie: image {', '.join(unexplained[:5])}"
-        difference = abs(right_keras - right_file)
-        return [
-            Check(
-                "top-1 changes on the test split beyond rounding",
-                not unexplained,
-                len(unexplained),
-                0,
-                detail,
-            ),
-            Check(
-                "accuracy on the test split",
-                difference <= ties,
-                right_file / len(images),
-                right_keras / len(images),
-                f"{right_file} right in the file, {right_keras} in Keras, of {len(images)}; ties "
-                f"explain a difference of {ties}",
-            ),
-        ]
-
-
-def _finite(compared: list[_Compared]) -> Check:
-    """Check that there is something to compare: numbers that are finite in float32 at all."""
-    plain = [one for one in compared if one.probe.kind == "random"]
-    judged = sum(int(array.sum()) for one in plain for array in one.answer.counted)
-    total = sum(array.size for one in plain for array in one.answer.counted)
-    detail = f"of {total} outputs for random inputs; the others overflow in the model itself"
-    return Check("finite outputs of the model", judged > 0, judged, "more than 0", detail)
-
-
-def _is_classifier(outputs: list[np.ndarray]) -> bool:
-    """Say whether the first output is one row of logits for each image."""
-    return outputs[0].ndim == 2 and outputs[0].shape[1] > 1
