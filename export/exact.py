@@ -34,7 +34,7 @@ def fast(model: keras.Model) -> keras.Model:
 
 def _is_depthwise(layer: Layer) -> bool:
     """Say whether a layer is a convolution of one channel a group, as a depthwise one may be."""
-    if layer.cls is not keras.layers.Conv2D:
+    if layer.cls is not keras.layers.Conv2D or layer.adapted:
         return False
     config = layer.config
     return (

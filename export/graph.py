@@ -122,6 +122,11 @@ class Layer:
         names = dict.fromkeys((*self.weights, *self.factors))
         return {name: self.weight(name).astype(dtype) for name in names}
 
+    def drop_constraints(self) -> None:
+        """Forget what was demanded of weights that have changed."""
+        held = {key: None for key in self.config if key.endswith("_constraint")}
+        self.config = {**self.config, **held}
+
     @property
     def label(self) -> str:
         """The class's name, for messages."""

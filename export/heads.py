@@ -11,6 +11,13 @@ from export.graph import Call, Graph, Layer, Tensor
 
 _SATURATING = ("softmax", "sigmoid", "tanh", "hard_sigmoid")
 
+# At inference these hand on the numbers that they are given.
+_HAND_ON = (
+    *("Identity", "Reshape", "Flatten", "ActivityRegularization"),
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+    *("AlphaDropout", "GaussianDropout", "GaussianNoise"),
+)
+
 
 def with_logits(model: keras.Model, dtype: str) -> keras.Model:
     """Build a model anew, with what its last softmax or sigmoid takes among its outputs.
@@ -28,6 +35,36 @@ def with_logits(model: keras.Model, dtype: str) -> keras.Model:
     return graph.build(found, dtype)
 
 
+def last_activation(model: keras.Model) -> tuple[str, str]:
+    """Tell what a model applies last.
+
+    Args:
+        model: A functional or Sequential model with one output.
+
+    Returns:
+        The name of the layer that makes the output's numbers, and that of the activation at its
+        end, or the layer's class in small letters. Layers that hand numbers on are looked through,
+        and so are models inside.
+    """
+    found = graph_reading.read(model)
+    layer = _maker(keras.tree.flatten(found.outputs)[0]).layer
+    activation = layer.config.get("activation")
+    return layer.name, getattr(activation, "__name__", activation) or layer.kind.lower()
+
+
+def _maker(tensor: Tensor) -> Call:
+    """Return the call that makes a tensor's numbers."""
+    call = tensor.call
+    while call.inputs and (call.layer.kind in _HAND_ON or _is_linear(call)):
+        call = call.inputs[0].call
+    return call
+
+
+def _is_linear(call: Call) -> bool:
+    """Say whether a call is an activation that is none."""
+    return call.layer.kind == "Activation" and call.layer.config.get("activation") == "linear"
+
+
 def _expose(found: Graph) -> None:
     """Add to a graph's outputs what its outputs' saturating activations take, if there are any."""
     added = []
@@ -42,7 +79,7 @@ def _expose(found: Graph) -> None:
 
 def _before_activation(found: Graph, tensor: Tensor) -> Tensor | None:
     """Return what an output's saturating activation takes; None where it is made by no such one."""
-    call = tensor.call
+    call = _maker(tensor)
     if call.layer.kind.lower() in _SATURATING:
         return call.inputs[0]
     if call.layer.config.get("activation") not in _SATURATING:

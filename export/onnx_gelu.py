@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.graph import free_name
+
 if TYPE_CHECKING:
     import onnx
 
@@ -72,7 +74,9 @@ def finish(proto: "onnx.ModelProto") -> None:
         if tensor.data_type == onnx.TensorProto.FLOAT and all(size == 1 for size in tensor.dims)
     }
     made_by = {node.output[0]: node for node in graph.node}
-    scalars = {"root_of_two": _TWO, "one": np.float32(1)}
+    taken = {value.name for value in (*graph.initializer, *graph.input)} | set(made_by)
+    one_name, root_name = (free_name(name, taken) for name in ("gelu_one", "gelu_root_of_two"))
+    scalars = {root_name: _TWO, one_name: np.float32(1)}
     found = False
     for added in graph.node:
         erf = made_by.get(added.input[0]) if added.op_type == "Add" else None
@@ -82,8 +86,8 @@ def finish(proto: "onnx.ModelProto") -> None:
         one, half = constants.get(added.input[1]), constants.get(product.input[1])
         if one is None or half is None or one.item() != 1 or not _is_half(half):
             continue
-        added.input[1] = "one"
-        product.op_type, product.input[1] = "Div", "root_of_two"
+        added.input[1] = one_name
+        product.op_type, product.input[1] = "Div", root_name
         found = True
     if found:
         graph.initializer.extend(

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,8 +146,11 @@ def _decoded(key: str, text: str) -> Any:
         isinstance(value, dict)
         and value.get("precision") in ("fp16", "int8")
         and isinstance(value.get("accuracy_limit"), int | float)
+        and 0 <= value["accuracy_limit"] <= 100
     ):
-        raise ValueError(f"accepted are a precision and its accuracy_limit; received {value!r}")
+        raise ValueError(
+            f"accepted are a precision and its accuracy_limit, 0 to 100 points; received {value!r}"
+        )
     return value
 
 
@@ -199,7 +202,8 @@ def checked_labels(labels: Sequence[str] | None, shape: Sequence[int | None]) ->
     """
     if labels is None:
         return None
-    if isinstance(labels, str | Mapping) or not all(isinstance(label, str) for label in labels):
+    is_list = isinstance(labels, Iterable) and not isinstance(labels, str | Mapping)
+    if not (is_list and all(isinstance(label, str) for label in labels)):
         raise InputError(f"labels: accepted is a list of texts; received {labels!r}")
     if len(labels) != shape[-1]:
         raise InputError(
@@ -207,3 +211,42 @@ def checked_labels(labels: Sequence[str] | None, shape: Sequence[int | None]) ->
             f"received {len(labels)}"
         )
     return list(labels)
+
+
+def checked_preprocessing(
+    preprocessing: "Preprocessing | Mapping[str, Any] | None", shape: Sequence[int | None]
+) -> "Preprocessing | None":
+    """Make sure that a preprocessing makes what a model takes.
+
+    Args:
+        preprocessing: The preprocessing, or its values; or None.
+        shape: The input's shape in Keras.
+
+    Returns:
+        The preprocessing.
+
+    Raises:
+        InputError: It makes images of another shape, or is something else.
+    """
+    from zoo.preprocessing import Preprocessing
+
+    if preprocessing is None:
+        return None
+    if isinstance(preprocessing, Mapping):
+        preprocessing = Preprocessing(**preprocessing)
+    if not isinstance(preprocessing, Preprocessing):
+        raise InputError(
+            "preprocessing: accepted is a zoo.preprocessing.Preprocessing or a mapping of its "
+            f"values; received {preprocessing!r}"
+        )
+    taken = tuple(shape[1:])
+    made = (*preprocessing.size, preprocessing.channels)
+    fits = len(taken) == len(made) and all(
+        wanted in (None, size) for wanted, size in zip(taken, made, strict=True)
+    )
+    if not fits:
+        raise InputError(
+            f"preprocessing: accepted is one for the model's input {taken}; received one that "
+            f"makes {made}"
+        )
+    return preprocessing

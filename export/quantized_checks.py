@@ -1,6 +1,6 @@
 """The verdict on a file of fewer bits: it is sound, and close to the float file it came from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -133,6 +133,29 @@ def against(
     exact = np.concatenate([single([part])[0] for part in parts])
     found = compare(exact, logits(sessions["all" if same else "off"], pictures), truth)
     return [*checks, *_accuracy("the test split", found, facts["accuracy_limit"])]
+
+
+# What makes a file int8: numbers brought to eight bits, or arithmetic on such.
+_INT8 = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger")
+
+
+def is_quantized(proto: "onnx.ModelProto", facts: Mapping[str, Any]) -> Check:
+    """Check that a file is what it says, since a quantized one is judged by accuracy alone.
+
+    Args:
+        proto: The file's content.
+        facts: What its metadata say of its quantization.
+
+    Returns:
+        The check.
+    """
+    import onnx
+
+    half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in proto.graph.initializer)
+    eighth = any(node.op_type in _INT8 for node in proto.graph.node)
+    found = {"fp16": half, "int8": eighth}[facts["precision"]]
+    measured = facts["precision"] if found else "float32"
+    return Check("precision as the file says", found, measured, facts["precision"])
 
 
 def _metadata(made: "onnx.ModelProto", metadata: dict[str, Any]) -> Check:

@@ -22,6 +22,11 @@ Progress = Callable[[str, int, int], None]
 _COMPARED = ("off", "all")  # the optimisation levels whose outputs are compared with Keras
 _SPLIT_BATCH = 256
 
+# On images of one colour a model that normalizes by the data divides by deviations of nearly
+# constant maps, which are rounding themselves. Sound files were up to 4.4 times as far off there as
+# the worst of the original's runs (ResNet-8 with instance norm; twice is accepted anyway).
+_SCATTER = 4.0
+
 
 @dataclass(frozen=True)
 class _Compared:
@@ -70,6 +75,7 @@ class SideBySide:
     accepted: float
     own_error: float = field(default=0.0, init=False)
     error: float = field(default=0.0, init=False)
+    _own_by_kind: dict[str, float] = field(default_factory=dict, init=False)
 
     @property
     def limit(self) -> float:
@@ -78,7 +84,16 @@ class SideBySide:
 
     def limit_of(self, probe: Probe) -> float:
         """What error the file may have on a batch."""
-        return self.limit + (self._of_constant if probe.has_constant else 0.0)
+        if not probe.has_constant:
+            return self.limit
+        own = max(self.own_error, self._own_by_kind[probe.kind])
+        if self.reference.noisy is not None:
+            own = min(_SCATTER * own, parity.DECIDED)
+        return max(self.limit, parity.limit_for(own)) + self._of_constant
+
+    def _is_judged(self, probe: Probe) -> bool:
+        """Whether float32 decides what the model makes of a batch; it has to of random ones."""
+        return not probe.has_constant or self._own_by_kind[probe.kind] <= parity.DECIDED
 
     @cached_property
     def _of_constant(self) -> float:
@@ -96,14 +111,33 @@ class SideBySide:
             alike = [answers[other.name][0] for other in batches if other.family == probe.family]
             scales = parity.shared_scales([a.exact for a in alike], [a.counted for a in alike])
             compared.append(_Compared(probe, *answers[probe.name], scales))
-        self.own_error = max(one.answer.own_error(one.scales) for one in compared)
-        self.error = max(one.worst for one in compared if not one.probe.has_constant)
-        checks = []
-        for kind in dict.fromkeys(probe.kind for probe in batches):
-            for batch in dict.fromkeys(p.batch for p in batches if p.kind == kind):
-                same = [c for c in compared if (c.probe.kind, c.probe.batch) == (kind, batch)]
-                checks.append(self._parity(f"{kind} inputs, batch {batch}", same))
-        return [_finite(compared), *checks, self._levels(compared), *self._top1(compared)]
+        self._measure(compared)
+        judged = [one for one in compared if self._is_judged(one.probe)]
+        checks = [_finite(compared), self._decided()]
+        for kind, batch in dict.fromkeys((one.probe.kind, one.probe.batch) for one in judged):
+            same = [c for c in judged if (c.probe.kind, c.probe.batch) == (kind, batch)]
+            checks.append(self._parity(f"{kind} inputs, batch {batch}", same))
+        return [*checks, self._levels(judged), *self._top1(judged)]
+
+    def _measure(self, compared: list[_Compared]) -> None:
+        """Note the model's own errors and the file's."""
+        for one in compared:
+            own, kind = one.answer.own_error(one.scales), one.probe.kind
+            self._own_by_kind[kind] = max(own, self._own_by_kind.get(kind, 0.0))
+            if not one.probe.has_constant:
+                self.own_error = max(own, self.own_error)
+                self.error = max(one.worst, self.error)
+
+    def _decided(self) -> Check:
+        """Check that there are digits to hold the file to: what float32 leaves of the answers."""
+        left = {kind: own for kind, own in self._own_by_kind.items() if own > parity.DECIDED}
+        detail = "of random and real inputs, of the largest output, against float64"
+        for kind, own in left.items():
+            detail += f"; {kind} inputs, where it is {own:.1e}, are not judged by errors"
+        ok = self.own_error <= parity.DECIDED
+        return Check(
+            "float32 error of the model itself", ok, self.own_error, parity.DECIDED, detail
+        )
 
     def _answers(self, probe: Probe) -> tuple[parity.Answer, dict[str, list[np.ndarray]]]:
         """Compute a batch by the model, and by the file at each level."""
@@ -132,7 +166,9 @@ class SideBySide:
         )
         limit = self.limit_of(worst.probe)
         if limit > self.limit:
-            detail += f", and sums of equal numbers may be off by {limit - self.limit:.1e}"
+            detail += (
+                f", and {limit - self.limit:.1e} more is accepted where images have one colour"
+            )
         ok = worst.worst <= limit
         if not ok:
             inputs = worst.probe.inputs

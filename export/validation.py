@@ -92,9 +92,10 @@ def validate(
     if data is not None:
         check_data(given.model, data)
     metadata, readable = _metadata(proto, path)
-    checks = [readable, *_as_in_card(metadata, card)]
+    made, fits = _preprocessing(metadata, given)
+    checks = [readable, fits, *_as_in_card(metadata, card)]
     whole, front = proto, None
-    if metadata.get("input") == onnx_metadata.PIXELS:
+    if metadata.get("input") == onnx_metadata.PIXELS and proto.graph.input:
         front, proto = pixel_checks.apart(whole, given, metadata)
     nchw = onnx_checks.is_nchw(proto, given, metadata)
     checks += onnx_checks.structure(proto, given, metadata)
@@ -102,17 +103,18 @@ def validate(
     checks += loaded
     error, limit = float("inf"), 0.0
     if _comparable(sessions, given) and "quantization" in metadata:
+        checks.append(quantized_checks.is_quantized(proto, metadata["quantization"]))
         checks += quantized_checks.against(given.model, sessions, metadata["quantization"], data)
     elif _comparable(sessions, given):
         names = sessions["all"].outputs
         reference = parity.Reference.of(given.model, probabilities=PROBABILITIES in names[1:])
         run = SideBySide(proto, reference, sessions, nchw, progress or _silent, accepted)
-        preprocessing = _preprocessing(metadata) if card is None else card.preprocessing
-        checks += run.compare(list(probes(given.model, preprocessing, _images(data))))
+        fed = made if card is None else card.preprocessing
+        checks += run.compare(list(probes(given.model, fed, _images(data))))
         if data is not None:
             checks += run.compare_split(*data)
         if front is not None:
-            checks += _from_pixels(whole, front, reference, _preprocessing(metadata))
+            checks += _from_pixels(whole, front, reference, made)
         error, limit = run.error, run.limit
     else:
         checks.append(Check("parity with Keras", False, "not compared", "compared", _WHY_NOT))
@@ -143,12 +145,19 @@ def _images(data: Data | None) -> np.ndarray | None:
     return None if data is None else np.asarray(data[0])
 
 
-def _preprocessing(metadata: dict[str, Any]) -> "Preprocessing | None":
-    """Return the preprocessing that the file tells, if it tells one."""
-    from zoo.preprocessing import Preprocessing
-
-    values = metadata.get("preprocessing")
-    return None if values is None else Preprocessing(**values)
+def _preprocessing(
+    metadata: dict[str, Any], given: Subject
+) -> tuple["Preprocessing | None", Check]:
+    """Return the preprocessing that the file tells, if it tells one for this model's images."""
+    made, problem = None, ""
+    try:
+        made = onnx_metadata.checked_preprocessing(
+            metadata.get("preprocessing"), given.model.inputs[0].shape
+        )
+    except InputError as error:
+        problem = str(error)
+    measured = "another" if problem else "none" if made is None else "the model's"
+    return made, Check("images of the preprocessing", not problem, measured, "the model's", problem)
 
 
 def _as_in_card(metadata: dict[str, Any], card: "Card | None") -> Iterator[Check]:

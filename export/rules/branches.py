@@ -224,6 +224,7 @@ def _merge(graph: Graph, add: Call, base: _Branch, others: list[_Branch]) -> dic
     if layer.config["use_bias"] or np.any(bias):
         layer.change("bias", bias)
         layer.config = {**layer.config, "use_bias": True}
+    layer.drop_constraints()
     _drop(graph, add, taken)
     return gone
 

@@ -234,8 +234,8 @@ class Plan:
         for layer, change in self._changes.items():
             for name, value in change.weights.items():
                 layer.change(name, value)
-            held = {key: None for key in layer.config if key.endswith("_constraint")}
-            layer.config = {**layer.config, **held, **change.config}
+            layer.config = {**layer.config, **change.config}
+            layer.drop_constraints()
         for surgery in self._surgery:
             surgery()
 
