@@ -34,10 +34,16 @@ class Subject:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The inputs' names in the file: ``image``, or Keras' own where there are several."""
-        return (
-            (INPUT,) if len(self.model.inputs) == 1 else unique(t.name for t in self.model.inputs)
-        )
+        """The inputs' names in the file: ``image``, or Keras' own where there are several.
+
+        Names that Keras made up are numbered anew, so that equal models make equal files.
+        """
+        from export.fingerprint import made_up
+
+        if len(self.model.inputs) == 1:
+            return (INPUT,)
+        layers = [tensor._keras_history.operation for tensor in self.model.inputs]
+        return unique(made_up(layer.name, type(layer)) or layer.name for layer in layers)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -74,6 +80,7 @@ def subject(model: "keras.Model | Folded") -> Subject:
             "ONNX export: accepted is Keras on TensorFlow; received the backend "
             f"{keras.backend.backend()!r}; set the environment variable KERAS_BACKEND=tensorflow"
         )
+    _refuse_fixed_batches(getattr(model, "model", model))
     if isinstance(model, Folded):
         kept = tuple((entry.layer, entry.reason) for entry in model.report.kept)
         return Subject(model.model, model.report.source_sha256, kept)
@@ -87,6 +94,17 @@ def subject(model: "keras.Model | Folded") -> Subject:
             f"a {type(model).__name__} that has no graph; call it once, or give it a keras.Input"
         )
     return Subject(model, fingerprint(model), tuple(_batchnorms(model)))
+
+
+def _refuse_fixed_batches(model: Any) -> None:
+    """Raise for a model that takes batches of one size alone: a file takes any."""
+    for tensor in getattr(model, "inputs", None) or ():
+        if tensor.shape[0] is not None:
+            raise InputError(
+                f"model: accepted are models that take any number of images; received "
+                f"{model.name!r}, whose input takes {tuple(tensor.shape)}; build it with "
+                "keras.Input(shape) in place of batch_shape or batch_size"
+            )
 
 
 def _batchnorms(model: Any) -> list[tuple[str, str]]:
