@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from export import onnx_gelu
+from export import onnx_gelu, onnx_kernels
 from export.errors import ExportError
 from export.fingerprint import made_up
 from export.subject import unique
@@ -59,17 +59,19 @@ def convert(
     Raises:
         ExportError: The converter raised, or logged an error and carried on.
     """
+    import keras
     import tensorflow as tf
     import tf2onnx
 
-    signature = [
-        tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
-        for tensor, name in zip(model.inputs, inputs, strict=True)
-    ]
+    kernels = onnx_kernels.large(model, inputs)
+    given = {**dict(zip(inputs, model.inputs, strict=True)), **kernels}
+    signature = [tf.TensorSpec(one.shape, one.dtype, name=name) for name, one in given.items()]
 
     @tf.function(autograph=False)
     def traced(*tensors: Any) -> dict[str, Any]:
-        result = model(tf.nest.pack_sequence_as(model.input, tensors), training=False)
+        images, held = tensors[: len(inputs)], tensors[len(inputs) :]
+        with keras.StatelessScope(zip(kernels.values(), held, strict=True)):
+            result = model(tf.nest.pack_sequence_as(model.input, images), training=False)
         return dict(zip(outputs, tf.nest.flatten(result), strict=True))
 
     def converted() -> Any:
@@ -106,6 +108,7 @@ def convert(
             stacklevel=2,
         )
     onnx_gelu.finish(proto)
+    onnx_kernels.put_in(proto, kernels)
     return proto
 
 
