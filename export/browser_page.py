@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export import onnx_metadata, pixel_checks, pixels
+from export import manifest, onnx_metadata, pixel_checks, pixels
 from export.errors import ExportError
 from export.report import FORMAT, PAGE_FILE, REPORT_FILE
 from zoo.errors import InputError
@@ -32,6 +32,13 @@ RUNTIME_FILES = (
     "ort-wasm-simd-threaded.wasm",
 )
 _PNG = "data:image/png;base64,"
+MODELS_FILE = "models.json"
+# Every file of a page, and what `models.json` tells of each model: what has more is not ours.
+_PARTS = re.compile(
+    rf"{MODELS_FILE}|index\.html|app\.js|ort/({'|'.join(map(re.escape, RUNTIME_FILES))})"
+    rf"|models/[^/]+/(model\.onnx|{re.escape(PAGE_FILE)}|sample[0-9]+\.png)"
+)
+_KEYS = {"slug", "title", "file", "report", "channels", "labels", "samples", "facts", "fold"}
 
 
 @dataclass(frozen=True)
@@ -39,23 +46,24 @@ class Bundle:
     """What a page shows of one bundle.
 
     Args:
-        report: What the bundle says of itself.
+        title: Its name and number format.
         folder: Where it lies.
         proto: Its ONNX file, with the preprocessing inside.
-        preprocessing: That preprocessing.
+        channels: How many colours an image has there.
         labels: The classes' names; empty where the file has none.
+        samples: A few test images, as PNG files, with the classes that they show.
+        facts: What a person wants to know of the model.
+        fold: What became of each BatchNorm.
     """
 
-    report: Mapping[str, Any]
+    title: str
     folder: Path
     proto: "onnx.ModelProto"
-    preprocessing: Preprocessing
+    channels: int
     labels: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        """Its name and number format."""
-        return f"{self.report['name']}, {self.report['precision']}"
+    samples: list[tuple[bytes, str]]
+    facts: list[tuple[str, str]]
+    fold: list[tuple[str, str, str]]
 
 
 def web(
@@ -94,12 +102,14 @@ def web(
         _refuse_what_is_no_page(out)
     files = _runtime() if runtime is None else _complete(Path(runtime))
     with replacing_folder(out) as folder:
-        shutil.copytree(files, folder / "ort", copy_function=shutil.copyfile)
+        (folder / "ort").mkdir()
+        for name in RUNTIME_FILES:
+            shutil.copyfile(files / name, folder / "ort" / name)
         slugs = _slugs([bundle.title for bundle in read])
         models = [
             _write_model(bundle, folder, slug) for bundle, slug in zip(read, slugs, strict=True)
         ]
-        (folder / "models.json").write_text(json.dumps(models, indent=1), encoding="utf-8")
+        (folder / MODELS_FILE).write_text(json.dumps(models, indent=1), encoding="utf-8")
         (folder / "app.js").write_bytes((TEMPLATES / "app.js").read_bytes())
         page = render(TEMPLATES, "index.html.j2", models=models)
         (folder / "index.html").write_text(page, encoding="utf-8")
@@ -133,16 +143,52 @@ def _read(folder: Path) -> Bundle:
     for check in pixel_checks.front_checks(pixels.front_of(proto), preprocessing):
         if not check.ok:
             raise ExportError(f"{path}: {check.name}: {check.measured}, accepted {check.limit}")
-    return Bundle(report, folder, proto, preprocessing, tuple(said.get("labels") or ()))
+    labels = tuple(said.get("labels") or ())
+    try:
+        shown = _shown(report, preprocessing)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        lacking = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise InputError(
+            f"{folder / REPORT_FILE} is damaged: {lacking}; accepted is one as zoo export wrote it"
+        ) from error
+    return Bundle(
+        folder=folder, proto=proto, channels=preprocessing.channels, labels=labels, **shown
+    )
+
+
+def _shown(report: Mapping[str, Any], made: Preprocessing) -> dict[str, Any]:
+    """Choose what is shown of a report; it raises whatever a damaged one leads to."""
+    return {
+        "title": f"{report['name']}, {report['precision']}",
+        "samples": [
+            (base64.b64decode(one["image"].removeprefix(_PNG)), one["label"])
+            for one in report["samples"]
+        ],
+        "facts": _facts(report, made),
+        "fold": _fold(report["fold"]),
+    }
 
 
 def _refuse_what_is_no_page(out: Path) -> None:
     """Refuse to replace a folder that holds anything but an older page."""
-    if out.is_dir() and any(out.iterdir()) and not (out / "models.json").is_file():
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    whole = _tells_models(out / MODELS_FILE)
+    others = [path for path in manifest.held(out) if not (whole and _PARTS.fullmatch(path))]
+    if others:
         raise InputError(
-            f"cannot write {out}: it holds {min(out.iterdir()).name}, which is no part of a page; "
-            "accepted are a new folder, an empty one and one that holds an older page"
+            f"cannot write {out}: it holds {others[0]}, which is no part of a page; "
+            "accepted are a new folder, an empty one and one that holds an older page alone"
         )
+
+
+def _tells_models(path: Path) -> bool:
+    """Say whether a file is the list of models that we write; anybody may call a file so."""
+    try:
+        models = json.loads(path.read_text(encoding="utf-8"))
+        return bool(models) and all(set(model) == _KEYS for model in models)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _slugs(titles: Sequence[str]) -> list[str]:
@@ -167,26 +213,25 @@ def _write_model(bundle: Bundle, folder: Path, slug: str) -> dict[str, Any]:
     if report.is_file():
         shutil.copyfile(report, place / PAGE_FILE)
     samples = []
-    for index, sample in enumerate(bundle.report["samples"]):
+    for index, (image, label) in enumerate(bundle.samples):
         name = f"sample{index}.png"
-        (place / name).write_bytes(base64.b64decode(sample["image"].removeprefix(_PNG)))
-        samples.append({"file": f"models/{slug}/{name}", "label": sample["label"]})
+        (place / name).write_bytes(image)
+        samples.append({"file": f"models/{slug}/{name}", "label": label})
     return {
         "slug": slug,
         "title": bundle.title,
         "file": f"models/{slug}/model.onnx",
         "report": f"models/{slug}/{PAGE_FILE}",
-        "channels": bundle.preprocessing.channels,
+        "channels": bundle.channels,
         "labels": list(bundle.labels),
         "samples": samples,
-        "facts": _facts(bundle),
-        "fold": _fold(bundle.report["fold"]),
+        "facts": bundle.facts,
+        "fold": bundle.fold,
     }
 
 
-def _facts(bundle: Bundle) -> list[tuple[str, str]]:
+def _facts(report: Mapping[str, Any], made: Preprocessing) -> list[tuple[str, str]]:
     """Choose what a person wants to know of a model: its card in short, and its preprocessing."""
-    report, made = bundle.report, bundle.preprocessing
     card, accuracy, fold = report["card"] or {}, report["accuracy"], report["fold"]
     height, width = made.size
     kept = f"the central {made.crop:g} of it" if made.crop else "the whole image"

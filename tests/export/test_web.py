@@ -13,6 +13,7 @@ import pytest
 import export
 import training
 import zoo
+from export import manifest
 from export.browser_page import RUNTIME_FILES
 from export.onnx_metadata import load, read_metadata
 from export.prediction import classifier
@@ -97,6 +98,64 @@ def test_what_is_no_bundle_or_no_page_is_refused(bundle, runtime, tmp_path):
         export.web([bundle], tmp_path / "site", runtime=runtime)
     with pytest.raises(zoo.InputError, match="received none"):
         export.web([], tmp_path / "site")
+
+
+@pytest.mark.parametrize(
+    ("models", "also"),
+    [
+        ("{}", "src/thesis.txt"),
+        ("[]", "index.html"),
+        ('[{"slug": "a"}]', "models/a/model.onnx"),
+        ("[3]", None),
+        ("[", None),
+        (None, "index.html"),
+        ("ours", "src/thesis.txt"),
+        ("ours", "models/thesis.txt"),
+        ("ours", "models/mine/weights.onnx"),
+        ("ours", "ort/thesis.txt"),
+    ],
+)
+def test_a_folder_that_looks_like_a_page_is_not_deleted(bundle, runtime, tmp_path, models, also):
+    out = tmp_path / "site"
+    if models == "ours":
+        export.web([bundle], out, runtime=runtime)
+        export.web([bundle], out, runtime=runtime)  # an older page is replaced
+    out.mkdir(exist_ok=True)
+    if models not in ("ours", None):
+        (out / "models.json").write_text(models)
+    if also is not None:
+        (out / also).parent.mkdir(parents=True, exist_ok=True)
+        (out / also).write_text("mine")
+    before = manifest.held(out)
+    named = also if models == "ours" else before[0]
+    with pytest.raises(zoo.InputError, match=f"holds {re.escape(named)}, which is no part of a"):
+        export.web([bundle], out, runtime=runtime)
+    assert manifest.held(out) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"samples": ...}, "it has no 'samples'"),
+        ({"samples": [{"image": "data:,"}]}, "it has no 'label'"),
+        ({"samples": 3}, "not iterable"),
+        ({"fold": None}, "not subscriptable"),
+        ({"fold": {"folded": 1, "kept": 0, "entries": [3]}}, "not subscriptable"),
+        ({"card": "x"}, "no attribute 'get'"),
+        ({"accuracy": {"onnx": "all", "images": 3}}, "format"),
+        ({"source": {}}, "it has no 'parameters'"),
+    ],
+)
+def test_a_damaged_report_is_told(bundle, runtime, tmp_path, change, told):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(bundle, damaged)
+    report = json.loads((damaged / "report.json").read_text(encoding="utf-8")) | change
+    report = {key: value for key, value in report.items() if value is not ...}
+    (damaged / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    with pytest.raises(zoo.InputError, match=r"report\.json is damaged: ") as raised:
+        export.web([damaged], tmp_path / "site", runtime=runtime)
+    assert told in str(raised.value)
+    assert not (tmp_path / "site").exists()
 
 
 def test_without_npm_it_says_what_to_install(bundle, tmp_path, monkeypatch):
