@@ -75,7 +75,7 @@ class Classifier:
 
         Raises:
             InputError: The file is missing or is not an image, the preprocessing is not known, the
-                labels are not those of the logits, or the logits are not finite.
+                labels are not those of the logits, or the logits are not finite or are none.
 
         Example:
             >>> classifier("runs/demo/model.onnx").top("seven.png")[0]
@@ -85,6 +85,11 @@ class Classifier:
             logits = self.from_pixels(preprocessing.pixels(path)[np.newaxis])
         else:
             logits = self.logits(preprocessing(preprocessing.read(path)[np.newaxis]))
+        if logits.ndim != 2:
+            raise InputError(
+                f"{self.name}: accepted is a model whose first output is (batch, classes); "
+                f"received one that answers an image with {logits.shape}"
+            )
         if not np.isfinite(logits).all():
             raise InputError(f"{self.name}: its logits for {path} are not finite")
         probability = probabilities(logits)[0]

@@ -58,11 +58,16 @@ def parse(text: str) -> Address:
     try:
         parts = urllib.parse.urlsplit(text)
         port = parts.port  # raises where it is no number
+        (parts.hostname or "").encode("idna")  # raises where a name's part is empty or too long
     except ValueError as error:
         raise _refused(text, str(error)) from error
     path = _PATH.fullmatch(parts.path)
     if parts.scheme not in SCHEMES or not parts.hostname or path is None:
         raise _refused(text, "")
+    if not f"{parts.netloc}{path['prefix']}".isascii():
+        raise _refused(
+            text, "other signs than ASCII's are written as %.. in a path, xn--.. in a host"
+        )
     if parts.query or parts.fragment or parts.username is not None:
         raise _refused(text, "it has more than a host and a path")
     if parts.scheme == "grpc" and (port is None or path["prefix"]):

@@ -142,7 +142,7 @@ class Rest:
                 return answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             raise RefusedError(_reason(error)) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # also of a redirection
             reason = getattr(error, "reason", error)
             why = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
             raise unreachable(self._server, why) from error

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 
+import keras
 import numpy as np
 import PIL.Image
 import pytest
@@ -225,12 +226,14 @@ def test_a_card_of_other_images_or_classes_is_told(capsys, bundle, server, tmp_p
 
 
 @contextlib.contextmanager
-def answering(content):
+def answering(content, status=200, **headers):
     """A server of HTTP that answers everything with the same bytes."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -251,6 +254,23 @@ def test_another_server_is_told(capsys, image, content):
         assert f"http://{there} is no server of the Open Inference Protocol (v2)" in line
         line = failure(capsys, "predict", f"grpc://{there}", image)
         assert there in line
+
+
+def test_a_redirection_to_what_is_no_host_is_told(capsys, image):
+    with answering(b"", 302, Location="http://a..b/") as there:
+        assert "cannot be reached" in failure(capsys, "predict", f"http://{there}", image)
+
+
+@pytest.mark.parametrize("answers", ["maps", "numbers"])
+def test_a_file_that_gives_no_logits_is_told(capsys, tmp_path, image, answers):
+    taken = keras.Input((4, 4, 3))
+    given = keras.layers.Conv2D(5, 3, padding="same")(taken)
+    if answers == "numbers":
+        given = keras.ops.mean(given, (1, 2, 3))
+    made = zoo.Preprocessing(size=(4, 4))
+    path = export.to_onnx(keras.Model(taken, given), tmp_path / "m.onnx", preprocessing=made)
+    line = failure(capsys, "predict", str(path), image)
+    assert "accepted is a model whose first output is (batch, classes); received one that" in line
 
 
 def test_nobody_there_is_told(capsys, image):
@@ -289,6 +309,11 @@ def test_one_that_hangs_up_or_says_nothing_is_told(capsys, image, monkeypatch):
         "http://user@host",
         "http://host/?x=1",
         "http://[",
+        "http://127..0.0.1:8000",
+        "grpc://a..b:8001",
+        f"http://{'a' * 64}",
+        "http://127.0.0.1:1/é",
+        "http://é",
     ],
 )
 def test_what_is_no_address_is_told(capsys, image, text):
