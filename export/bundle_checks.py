@@ -151,7 +151,8 @@ def _runtime(folder: Path, target: Target, told: manifest.Manifest) -> list[Chec
 
     name = told.values["model"]["name"]
     own = [file for file in told.files if file.startswith(f"{name}/")]
-    problem = _unusable(folder, told, FOLDED_FILE, *own)
+    needed = [check.name for check in target.check(folder, name)]
+    problem = _unusable(folder, told, FOLDED_FILE, *own, *needed)
     if problem:
         return [Check("the target's own form", False, "not compared", "compared", problem)]
     model = keras_files.load(folder / FOLDED_FILE)

@@ -69,10 +69,13 @@ def read(folder: Path) -> Manifest:
         raise InputError(f"{folder} {what}; accepted is a folder that `zoo export` wrote")
     try:
         text = path.read_bytes()
-        values = json.loads(text)
+        values = json.loads(text, parse_constant=_refuse_constant)
         if not isinstance(values, dict) or values["format"] != FORMAT:
             raise ValueError(f"accepted is the format {FORMAT}")
         _check_form(values)
+        content = {key: value for key, value in values.items() if key != "sha256"}
+        whole = values.get("sha256") == _own_hash(content)
+        intact = whole and text == _text(values).encode("utf-8")
     except FileNotFoundError as error:
         raise InputError(
             f"{folder} is no bundle: it has no {MANIFEST_FILE}; accepted is a folder that "
@@ -82,9 +85,12 @@ def read(folder: Path) -> Manifest:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, RecursionError) as error:
         raise InputError(f"{path} is not the manifest of a bundle: {error}") from error
-    content = {key: value for key, value in values.items() if key != "sha256"}
-    whole = values.get("sha256") == _own_hash(content)
-    return Manifest(values, whole and text == _text(values).encode("utf-8"))
+    return Manifest(values, intact)
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and infinities, which Python reads although they are no JSON."""
+    raise ValueError(f"{name} is no number")
 
 
 def _check_form(values: Mapping[str, Any]) -> None:

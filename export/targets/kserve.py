@@ -22,7 +22,7 @@ _MANIFEST = """\
 apiVersion: serving.kserve.io/v1beta1
 kind: InferenceService
 metadata:
-  name: {service}
+  name: "{service}"
 spec:
   predictor:
     model:
@@ -66,16 +66,17 @@ def check(folder: Path, name: str) -> list[Check]:
 
 
 def service_name(name: str) -> str:
-    """Turn a model's name into one of a service: small letters, digits and hyphens (RFC 1123).
+    """Turn a model's name into one of a service: a letter, then letters, digits and hyphens.
 
     Args:
         name: For example ``resnet20.digits``.
 
     Returns:
-        For example ``resnet20-digits``.
+        For example ``resnet20-digits``; with ``model-`` before what starts with a digit.
     """
-    plain = re.sub("[^a-z0-9]+", "-", name.lower())[:_LONGEST].strip("-")
-    return plain or "model"
+    plain = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    begun = plain if plain[:1].isalpha() else f"model-{plain}"
+    return begun[:_LONGEST].strip("-")
 
 
 def _text(name: str) -> str:

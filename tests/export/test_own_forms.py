@@ -119,6 +119,27 @@ def test_a_changed_or_missing_file_is_found_and_nothing_is_loaded(made, tmp_path
     assert file in {check.name for check in TARGETS[target].check(changed, name) if not check.ok}
 
 
+@pytest.mark.parametrize("target", FORMS)
+@pytest.mark.parametrize("name", ["other", "tiny/1", "."])
+def test_a_manifest_that_names_another_model_is_found(made, tmp_path, target, name):
+    changed = shutil.copytree(made(target, "image"), tmp_path / "b")
+    told = manifest.read(changed)
+    told.values["model"]["name"] = name
+    found = bundle_checks._runtime(changed, TARGETS[target], told)
+    assert [(check.name, check.ok) for check in found] == [("the target's own form", False)]
+    assert found[0].detail.startswith(f"the manifest does not name {name}/")
+
+
+@pytest.mark.parametrize("target", FORMS)
+def test_what_the_manifest_does_not_name_is_not_loaded(made, tmp_path, target):
+    changed = shutil.copytree(made(target, "image"), tmp_path / "b")
+    told = manifest.read(changed)
+    shutil.copytree(changed / told.values["model"]["name"], changed / "other")
+    told.values["model"]["name"] = "other"
+    found = bundle_checks._runtime(changed, TARGETS[target], told)
+    assert [check.ok for check in found] == [False]
+
+
 @pytest.mark.parametrize("target", [name for name in FORMS if TARGETS[name].packages])
 def test_without_its_package_a_line_says_how_to_install_it(tmp_path, monkeypatch, capsys, target):
     bundle = export.bundle(tiny_model(3), tmp_path / "bundle", target="tfserving")

@@ -274,6 +274,16 @@ def test_what_is_no_manifest_is_bad_input(bundle, content):
         validate_bundle(bundle)
 
 
+@pytest.mark.parametrize(
+    "extra", ['"tolerances": {"verdict": NaN}', '"x": [-Infinity]', '"x": 1e999']
+)
+def test_a_manifest_of_what_is_no_json_is_bad_input(bundle, extra):
+    path = bundle / "manifest.json"
+    path.write_text(path.read_text().rstrip().removesuffix("}") + f", {extra}}}")
+    with pytest.raises(zoo.InputError, match="is not the manifest of a bundle"):
+        validate_bundle(bundle)
+
+
 @pytest.mark.parametrize("path", ["../model.keras", "/etc/passwd", ""])
 def test_a_manifest_cannot_name_what_is_outside(bundle, path):
     values = json.loads((bundle / "manifest.json").read_text())
@@ -295,12 +305,19 @@ def test_names_become_those_of_folders_and_services():
     assert layout.served_name("...") == "model"
     assert kserve.service_name("ResNet_20.digits") == "resnet-20-digits"
     assert kserve.service_name("ü") == "model"
-    assert len(kserve.service_name("x" * 99)) == 63
+    assert kserve.service_name("123") == "model-123"  # KServe wants a letter first
+    assert len(kserve.service_name("x" * 99)) == len(kserve.service_name("1" * 99)) == 63
+
+
+@pytest.mark.parametrize("name", ["true", "null", "no", "1e5", "resnet20.digits"])
+def test_the_kserve_manifest_has_a_text_for_a_name(name):
+    text = kserve._text(name)
+    assert f'  name: "{kserve.service_name(name)}"\n' in text
 
 
 def test_the_kserve_manifest_names_the_model(bundles, tmp_path):
     text = (bundles["kserve"] / "inferenceservice.yaml").read_text()
-    assert "name: tiny-test" in text
+    assert 'name: "tiny-test"' in text
     assert "protocolVersion: v2" in text
     changed = shutil.copytree(bundles["kserve"], tmp_path / "b")
     (changed / "inferenceservice.yaml").write_text(text.replace("v2", "v1"))
