@@ -224,6 +224,12 @@ def _ports(*asked: int) -> list[int]:
     """Choose the ports: those that were asked for, or free ones; refuse one that is in use."""
     with_names = zip(_KINDS, asked, strict=True)
     held, ports = [], []
+    twice = [port for port in asked if port and asked.count(port) > 1]
+    if twice:  # which binding would not tell, since the address may be reused
+        raise InputError(
+            f"ports: accepted are different ones for {', '.join(_KINDS)}, or 0 for any; received "
+            f"{twice[0]} more than once"
+        )
     try:
         for name, port in with_names:
             if not 0 <= port <= 65535:
@@ -331,23 +337,27 @@ def _process(
     finally:
         process.terminate()
         try:
-            process.wait(_GRACE + 5)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE + 5)
         finally:
-            _clean(process, prefix)
+            process.kill()  # nothing, where it has ended
+            watch.join(_GRACE)
+            _release(prefix)
 
 
 def _end_after(process: "subprocess.Popen[bytes]", prefix: str) -> None:
-    """End what the server started when it has ended, however it did."""
+    """End what the server started as soon as it has ended, however it did.
+
+    Here alone, and at once: later the group's number may be that of other processes.
+    """
     process.wait()
-    _clean(process, prefix)
-
-
-def _clean(process: "subprocess.Popen[bytes]", prefix: str) -> None:
-    """Kill what is left of the server's group, and take its shared memory away."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    _release(prefix)
+
+
+def _release(prefix: str) -> None:
+    """Take a server's shared memory away."""
     for left in _SHARED_MEMORY.glob(f"{prefix}*"):
         left.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -323,6 +324,23 @@ def test_a_killed_command_takes_the_server_with_it(made, installed):
     assert shared_memory(command) == set()
 
 
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_the_group_is_killed_once_and_at_once(tmp_path, monkeypatch, seconds):
+    """Later its number may be another's; with 0 seconds it ends by itself, and leaves a child."""
+    killed, killpg = [], os.killpg
+    monkeypatch.setattr(os, "killpg", lambda *given: (killed.append(given), killpg(*given)))
+    shared = Path("/dev/shm", f"foldzoo_{os.getpid()}_test")
+    found = types.SimpleNamespace(variables={})
+    command = ["sh", "-c", f"sleep 60 & touch {shared}; exec sleep {seconds}"]
+    with servers._process(found, command, tmp_path / "log", 1, shared.name) as process:
+        if not seconds:
+            assert wait_for(lambda: killed)
+        assert wait_for(shared.exists if seconds else lambda: not shared.exists())
+    assert killed == [(process.pid, signal.SIGKILL)]
+    assert wait_for(lambda: not is_group(process.pid))
+    assert not shared.exists()
+
+
 def test_a_port_in_use_is_told_before_anything_starts(made):
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -341,6 +359,7 @@ def test_a_port_in_use_is_told_before_anything_starts(made):
         ({"timeout": float("nan")}, "timeout: accepted are seconds above 0"),
         ({"model_control": "magic"}, "accepted are none, explicit, poll; received 'magic'"),
         ({"http_port": 70_000}, "http port: accepted are 0 to 65535; received 70000"),
+        ({"http_port": 18_100, "metrics_port": 18_100}, "ports: .* received 18100 more than once"),
     ],
 )
 def test_bad_options_are_refused(made, options, told):
