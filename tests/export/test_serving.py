@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -322,23 +321,6 @@ def test_a_killed_command_takes_the_server_with_it(made, installed):
     server, command = map(int, done.stdout.split())
     assert wait_for(lambda: not is_group(server))
     assert shared_memory(command) == set()
-
-
-@pytest.mark.parametrize("seconds", [0, 60])
-def test_the_group_is_killed_once_and_at_once(tmp_path, monkeypatch, seconds):
-    """Later its number may be another's; with 0 seconds it ends by itself, and leaves a child."""
-    killed, killpg = [], os.killpg
-    monkeypatch.setattr(os, "killpg", lambda *given: (killed.append(given), killpg(*given)))
-    shared = Path("/dev/shm", f"foldzoo_{os.getpid()}_test")
-    found = types.SimpleNamespace(variables={})
-    command = ["sh", "-c", f"sleep 60 & touch {shared}; exec sleep {seconds}"]
-    with servers._process(found, command, tmp_path / "log", 1, shared.name) as process:
-        if not seconds:
-            assert wait_for(lambda: killed)
-        assert wait_for(shared.exists if seconds else lambda: not shared.exists())
-    assert killed == [(process.pid, signal.SIGKILL)]
-    assert wait_for(lambda: not is_group(process.pid))
-    assert not shared.exists()
 
 
 def test_a_port_in_use_is_told_before_anything_starts(made):
