@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export import manifest, onnx_metadata, sample_request
-from export.bundling import FOLDED_FILE
+from export.bundle_folder import FOLDED_FILE
 from export.checks import Check, Verdict
 from export.labelled import Data
 from export.targets import TARGETS, Target

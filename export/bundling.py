@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 import time
 from collections import Counter
@@ -15,16 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export import manifest, model_card, quantization, sample_request, targets
+from export.bundle_folder import (
+    CLIENT_FILE,
+    EXPORTED_FILE,
+    FOLDED_FILE,
+    refuse_reserved_name,
+    replaceable,
+    smaller_file,
+)
 from export.checks import Check, Verdict
 from export.errors import ExportError
 from export.labelled import Data, check_data
 from export.prediction import accuracy, keras_logits, onnx_logits, probabilities
 from export.probes import random_inputs
-from export.report import FORMAT, PAGE_FILE, REPORT_FILE, Accuracy, Report, Sample, choose, sample
+from export.report import Accuracy, Report, Sample, choose, sample
 from export.targets import Target, layout
 from zoo.cards import Card
 from zoo.errors import InputError
-from zoo.files import PLACE_REMEDIES, replacing_folder, sha256, write_text, writing
+from zoo.files import replacing_folder, sha256, write_text
 from zoo.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -36,11 +43,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float | None], None]
 
-FOLDED_FILE = "folded.keras"
-CLIENT_FILE = "client.py"
-FILES = (layout.MODEL_FILE, FOLDED_FILE, REPORT_FILE, PAGE_FILE)  # an `onnx` bundle's essence
-# What is written last, and so is not among the files that the report tells of.
-LAST_FILES = (REPORT_FILE, PAGE_FILE, model_card.CARD_FILE, manifest.MANIFEST_FILE)
 PACKAGES = ("foldzoo", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 # A wrong answer is off by orders of magnitude; another processor rounds a little otherwise.
 SAMPLE_GATE = 10.0
@@ -116,7 +118,8 @@ def bundle(
         The folder.
 
     Raises:
-        InputError: The model, the target, the precision or the folder cannot be used.
+        InputError: The model, its name, the target, the precision, a number or the folder cannot be
+            used.
         ExportError: The model cannot be exported, or a check fails.
 
     Example:
@@ -132,15 +135,14 @@ def bundle(
     from zoo import keras_files
 
     chosen = targets.chosen(target, precision, pixels=pixels, instances=instances)
-    if precision != "fp32" and calibration is None:
-        raise InputError(f"precision {precision}: calibration images are missing")
-    with writing(out, PLACE_REMEDIES):
-        out = Path(out).resolve()
-        _refuse_what_is_no_bundle(out)
+    if precision != "fp32":
+        _check_quantization(precision, calibration, calibration_images, accuracy_limit)
+    out = replaceable(out)
     clock = _Clock(progress)
     with replacing_folder(out) as folder:  # first of all: a place that refuses is told at once
         with clock("load"):
             given = source(name_or_model, card)
+            refuse_reserved_name(given.name, chosen)
             learned = given.history() if history is None else history
             if data is not None:
                 check_data(given.model, data)
@@ -150,7 +152,7 @@ def bundle(
         with clock("certify"):
             certificate = certify(given.model, folded)
         with clock("export"):
-            path = to_onnx(folded, folder / "exported.onnx", **_options(given, chosen))
+            path = to_onnx(folded, folder / EXPORTED_FILE, **_options(given, chosen))
             if pixels and precision == "fp32":
                 path = with_preprocessing(path)
         with clock("validate"):
@@ -161,7 +163,7 @@ def bundle(
             with clock("quantize"):
                 quantized = quantization.quantize(
                     path,
-                    folder / f"{precision}.onnx",
+                    folder / smaller_file(precision),
                     calibration=calibration,
                     test=data,
                     precision=precision,
@@ -228,23 +230,13 @@ class _Clock:
         self._progress(stage, self.seconds[stage])
 
 
-def _refuse_what_is_no_bundle(out: Path) -> None:
-    """Refuse to replace a folder that holds anything but an older bundle."""
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    try:
-        report = json.loads((out / REPORT_FILE).read_text(encoding="utf-8"))
-        known = {file["name"] for file in report["files"]} | {*LAST_FILES}
-        if report["format"] != FORMAT:
-            known = set()
-    except (OSError, ValueError, KeyError, TypeError):  # there is none, or one of another form
-        known = set()
-    others = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} - known
-    if others:
-        raise InputError(
-            f"cannot write {out}: it holds {sorted(others)[0]}, which is no part of a bundle; "
-            "accepted are a new folder, an empty one and one that holds an older bundle alone"
-        )
+def _check_quantization(
+    precision: str, calibration: np.ndarray | Data | None, count: int, accuracy_limit: float
+) -> None:
+    """Refuse what no file of fewer bits can be made with."""
+    if calibration is None:
+        raise InputError(f"precision {precision}: calibration images are missing")
+    quantization.check_numbers(accuracy_limit, calibration_images=count)
 
 
 def _options(given: "Source", target: Target) -> dict[str, Any]:

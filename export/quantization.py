@@ -157,7 +157,10 @@ def quantize(
     path, out = Path(path), Path(out)
     cpu = cpu or cpu_kind()
     _check_files(path, out)
-    _check_options(precision, accuracy_limit, cpu, calibrators)
+    _check_options(precision, cpu, calibrators)
+    check_numbers(
+        accuracy_limit, calibrating_images=calibrating_images, choosing_images=choosing_images
+    )
     proto = onnx_metadata.load(path)
     metadata = onnx_metadata.metadata_of(proto, path)
     images, labels = _parted(calibration)
@@ -167,7 +170,6 @@ def quantize(
         check_images("test", *_parted(test), shape, classes)
     if labels is not None:
         check_balance(labels, classes)
-    _check_counts(calibrating_images=calibrating_images, choosing_images=choosing_images)
     calibrating, pictures, truth = divide(images, labels, calibrating_images, choosing_images)
     nchw = metadata.get("layout") == "NCHW"
     level = "all" if precision == "fp16" or cpu == cpu_kind() else "off"
@@ -245,14 +247,10 @@ def _check_files(path: Path, out: Path) -> None:
         raise InputError(f"out: accepted is another file name that ends in .onnx; received {out}")
 
 
-def _check_options(
-    precision: str, accuracy_limit: float, cpu: str, calibrators: Sequence[str]
-) -> None:
+def _check_options(precision: str, cpu: str, calibrators: Sequence[str]) -> None:
     """Refuse what can be refused before reading the file."""
     if precision not in PRECISIONS:
         raise InputError(f"precision: {nearest(precision, PRECISIONS)}; received {precision!r}")
-    if not isinstance(accuracy_limit, int | float) or not 0 <= accuracy_limit <= 100:
-        raise InputError(f"accuracy_limit: accepted are 0 to 100; received {accuracy_limit}")
     if cpu not in CPUS:
         raise InputError(f"cpu: {nearest(cpu, CPUS)}; received {cpu!r}")
     unknown = [name for name in calibrators if name not in CALIBRATORS]
@@ -261,8 +259,18 @@ def _check_options(
         raise InputError(f"calibrators: accepted are {', '.join(CALIBRATORS)}; received {received}")
 
 
-def _check_counts(**counts: int) -> None:
-    """Refuse numbers of images that are none."""
+def check_numbers(accuracy_limit: float, **counts: int) -> None:
+    """Refuse numbers out of their range, before any work.
+
+    Args:
+        accuracy_limit: How many points of accuracy may be lost.
+        **counts: Numbers of images, by the argument's name.
+
+    Raises:
+        InputError: One is out of its range.
+    """
+    if not isinstance(accuracy_limit, int | float) or not 0 <= accuracy_limit <= 100:
+        raise InputError(f"accuracy_limit: accepted are 0 to 100; received {accuracy_limit}")
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InputError(f"{name}: accepted is a whole number above 0; received {count!r}")

@@ -108,6 +108,19 @@ def _cause(error: Exception) -> str:
     return textwrap.shorten(text.partition("\n")[0], 300) if text else type(error).__name__
 
 
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Refuse to write a model under a name that Keras takes for another format.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: Its name does not end in ``.keras``.
+    """
+    if Path(path).suffix != ".keras":
+        raise InputError(f"accepted is a file name that ends in .keras; received {path}")
+
+
 def save(model: "keras.Model", path: str | os.PathLike[str]) -> Path:
     """Write a model as a ``.keras`` file, whole or not at all.
 
@@ -122,8 +135,7 @@ def save(model: "keras.Model", path: str | os.PathLike[str]) -> Path:
         InputError: The name ends otherwise, or the place cannot be written or is full.
     """
     path = Path(path)
-    if path.suffix != ".keras":
-        raise InputError(f"accepted is a file name that ends in .keras; received {path}")
+    check_name(path)
     with replacing(path) as beside:
         model.save(beside)
     return path

@@ -120,6 +120,26 @@ def test_what_is_no_bundle_is_told(capsys, tmp_path, bundled, argv, words):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (
+            ["export", "--precision", "int8", "--data", "digits", "--calibration-images", "-600"],
+            "calibration_images: accepted is a whole number above 0; received -600",
+        ),
+        (["export", "--precision", "fp16", "--accuracy-limit", "101"], "0 to 100; received 101"),
+        (["fold", "--certify"], "accepted is a file name that ends in .keras; received"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_loaded_or_made(
+    capsys, tmp_path, monkeypatch, argv, words
+):
+    monkeypatch.setattr("export.sources.source", None)  # calling it would be an error
+    out = str(tmp_path / "no" / "where" / "folded.h5")
+    assert words in failure(capsys, argv[0], "resnet20.digits", "--out", out, *argv[1:])
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["train", "fold", "export", "demo"])
 def test_an_output_that_cannot_be_written_is_told_before_the_work(
     capsys, tmp_path, trained, command

@@ -11,16 +11,18 @@ import pytest
 
 import export
 import zoo
-from export import bundling
+from export.bundle_folder import FILES, LAST_FILES, RESERVED
 from export.checks import Check, Verdict
 from export.errors import ExportError
 from export.latency import measure
 from export.prediction import Classifier, classifier
 from export.report import FORMAT
-from export.sources import source
+from export.sources import Source, source
 from export.targets import TARGETS, Target
 from zoo import keras_files
 from zoo.files import sha256
+
+from .target_packages import skip_without_packages
 
 LABELS = ("ant", "bee", "cat")
 PREPROCESSING = zoo.Preprocessing(size=(8, 8), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
@@ -86,7 +88,7 @@ def report(bundled) -> dict:
 
 
 def test_a_bundle_holds_the_files_that_it_speaks_of(bundled, report):
-    assert {path.name for path in bundled.iterdir()} == {*bundling.FILES, *bundling.LAST_FILES}
+    assert {path.name for path in bundled.iterdir()} == {*FILES, *LAST_FILES}
     assert [file["name"] for file in report["files"]] == ["model.onnx", "folded.keras"]
     for file in report["files"]:
         assert file["sha256"] == sha256(bundled / file["name"])
@@ -209,6 +211,45 @@ def test_a_target_is_one_entry(tmp_path, monkeypatch):
 def test_unknown_options_name_what_is_accepted(tmp_path, options, words):
     with pytest.raises(zoo.InputError, match=words):
         export.bundle(make_model(), tmp_path / "b", **options)
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if name != "onnx"])
+@pytest.mark.parametrize("name", ["folded.keras", "client.py", "Model.onnx", "report.json"])
+def test_a_name_of_a_bundles_own_files_is_refused_before_the_work(tmp_path, target, name):
+    skip_without_packages(target)
+    told = []
+    given = Source(name, make_model())
+    with pytest.raises(zoo.InputError, match=f"the model's name: .*; received {name};"):
+        export.bundle(given, tmp_path / "b", target=target, progress=lambda *s: told.append(s))
+    assert {stage for stage, _ in told} == {"load"}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["onnx", "triton"])
+def test_every_other_name_is_a_folders(tmp_path, target):
+    """A bundle's top has no file but those; what lies in the model's folder may have its name."""
+    name = "labels.txt" if target == "triton" else "folded.keras"
+    out = export.bundle(Source(name, make_model()), tmp_path / "b", target=target)
+    assert {path.name for path in out.iterdir() if path.is_file()} <= RESERVED
+    assert export.validate_bundle(out).ok
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"calibration_images": -600}, "calibration_images: accepted is a whole .*; received -600"),
+        ({"accuracy_limit": float("nan")}, "accuracy_limit: accepted are 0 to 100; received nan"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_numbers_of_a_quantization_are_refused_before_the_work(
+    tmp_path, trained, precision, options, words
+):
+    told = []
+    options |= {"precision": precision, "progress": lambda *stage: told.append(stage)}
+    with pytest.raises(zoo.InputError, match=words):
+        export.bundle(trained, tmp_path / "b", calibration=DATA, **options)
+    assert told == []
 
 
 def test_a_file_in_the_way_is_told_before_the_work(tmp_path, trained):

@@ -46,7 +46,7 @@ def demonstrate(out: Path, progress: Callable[[str, float | None], None]) -> Pat
     """
     import export
     import training
-    from export.bundling import FILES
+    from export.bundle_folder import FILES
     from export.sources import source
     from training import checkpoint
     from zoo.cards import MODEL_FILE

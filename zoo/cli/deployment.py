@@ -83,6 +83,7 @@ def fold(
     from zoo import keras_files
     from zoo.files import check_writable, write_text
 
+    keras_files.check_name(out)  # first: the next makes folders
     check_writable(out)
     refuse_overwriting(file, out)
     if report is not None:
@@ -163,11 +164,13 @@ def export(
 ) -> None:
     """Fold, certify, export to ONNX, validate and time a model; write a bundle, or nothing."""
     from export import bundle
-    from export.quantization import CHOOSING, PRECISIONS
+    from export.quantization import CHOOSING, PRECISIONS, check_numbers
     from export.sources import source
 
-    if precision in PRECISIONS and data is None:
-        raise InputError(f"--precision {precision}: --data is missing, by which it is chosen")
+    if precision in PRECISIONS:
+        check_numbers(accuracy_limit, calibration_images=calibration_images)
+        if data is None:
+            raise InputError(f"--precision {precision}: --data is missing, by which it is chosen")
     load_keras()
     given = source(file)
     images = calibration = None
