@@ -8,12 +8,13 @@ import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from export.fed_images import check_fits, for_file
 from export.formats import Candidate, alone, peak, turns
 from export.latency import ratios
 from export.prediction import is_onnx
@@ -31,7 +32,6 @@ DEFAULT_FORMATS = ("keras", "folded", "fp32", "int8", "openvino")
 JSON_FILE, PAGE_FILE = "bench.json", "bench.html"
 _PACKAGES = ("keras", "tensorflow", "onnxruntime", "openvino")
 _CALIBRATING = 32
-_FREE_SIDE = 64  # pixels, where a file takes images of any size
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Row:
     """One format of one model, at one batch size and number of threads.
 
     Args:
-        model: The model's name.
+        model: The model's name; what was given, where several have the same.
         format: The format.
         batch: Images in a call.
         threads: Within an operation.
@@ -185,12 +185,13 @@ def bench(
         skipped.append("openvino: not installed; pip install 'foldzoo[openvino]' installs it")
         formats = [name for name in formats if name != "openvino"]
     with tempfile.TemporaryDirectory() as folder:
-        candidates: list[Candidate] = []
+        made = []
         for done, model in enumerate(models):
             told(f"exporting {model}", done, len(models))
             place = Path(folder, str(done))
             place.mkdir()
-            candidates += _candidates(model, formats, images, max(batches), place)
+            made.append(_candidates(model, formats, images, max(batches), place))
+        candidates = _distinct(models, made)
         if not candidates:
             raise InputError(f"nothing is left to measure: {'; '.join(skipped)}")
         total = len(candidates) + len(threads)
@@ -215,9 +216,26 @@ def _check(models: Sequence[str], formats: Sequence[str], **counts: Sequence[int
     if unknown or not formats:
         received = ", ".join(unknown) or "none"
         raise InputError(f"formats: accepted are {', '.join(FORMATS)}; received {received}")
+    if len({*formats}) < len(formats):
+        raise InputError(f"formats: accepted is each of them once; received {', '.join(formats)}")
     for name, values in counts.items():
         if not values or any(not isinstance(value, int) or value < 1 for value in values):
             raise InputError(f"{name}: accepted are whole numbers above 0; received {list(values)}")
+
+
+def _distinct(models: Sequence[str], made: Sequence[list[Candidate]]) -> list[Candidate]:
+    """Join the candidates of all models, each model under a name of its own."""
+    names = [of_one[0].model if of_one else "" for of_one in made]
+    taken: list[str] = []
+    for given, name in zip(models, names, strict=True):
+        chosen = base = str(given) if names.count(name) > 1 else name
+        count = 1
+        while chosen in taken:
+            count += 1
+            chosen = f"{base} ({count})"
+        taken.append(chosen)
+    pairs = zip(taken, made, strict=True)
+    return [replace(one, model=name) for name, of_one in pairs for one in of_one]
 
 
 def _candidates(
@@ -225,7 +243,9 @@ def _candidates(
 ) -> list[Candidate]:
     """Write one model in all formats."""
     if is_onnx(model):
-        return [_given(Path(model), images, batch, place)]
+        path = Path(model)
+        fed = for_file(path, images, batch)
+        return [Candidate(path.stem, "onnx", path, _stored(fed, batch, place))]
     from export.folding import fold
     from export.onnx_file import to_onnx
     from export.probes import random_inputs
@@ -238,7 +258,8 @@ def _candidates(
     count = max(batch, _CALIBRATING)
     if images is None:
         images = random_inputs(given.model, count)[0]
-    pictures = _stored(images, count, place)
+    check_fits(model, given.model.inputs[0].shape[1:], images)
+    pictures = _stored(images.astype(np.float32), count, place)
     folded = fold(given.model)
     files = {"keras": place / "keras.keras", "folded": place / "folded.keras"}
     keras_files.save(given.model, files["keras"])
@@ -253,26 +274,10 @@ def _candidates(
     return [Candidate(given.name, name, files[name], pictures) for name in formats]
 
 
-def _given(path: Path, images: np.ndarray | None, batch: int, place: Path) -> Candidate:
-    """Take an ONNX file as it is."""
-    from export.onnx_metadata import load
-    from export.onnx_runtime import Session
-
-    proto = load(path)
-    inputs = Session(proto).inputs
-    if len(inputs) != 1:
-        raise InputError(f"{path}: accepted are files with one input; received {len(inputs)}")
-    value = next(one for one in proto.graph.input if one.name == inputs[0])
-    if images is None:
-        sides = [dim.dim_value or _FREE_SIDE for dim in value.type.tensor_type.shape.dim[1:]]
-        images = np.random.default_rng(0).normal(size=(batch, *sides)).astype(np.float32)
-    return Candidate(path.stem, "onnx", path, _stored(images, batch, place))
-
-
 def _stored(images: np.ndarray, count: int, place: Path) -> Path:
     """Store some images, repeated where there are too few, for other processes."""
     path = place / "images.npy"
-    np.save(path, np.resize(images, (count, *images.shape[1:])).astype(np.float32))
+    np.save(path, np.resize(images, (count, *images.shape[1:])))
     return path
 
 

@@ -25,6 +25,7 @@ from export.bundle_folder import (
 from export.checks import Check, Verdict
 from export.errors import ExportError
 from export.labelled import Data, check_data
+from export.pixels import undone
 from export.prediction import accuracy, keras_logits, onnx_logits, probabilities
 from export.probes import random_inputs
 from export.report import Accuracy, Report, Sample, choose, sample
@@ -316,7 +317,7 @@ def _one_image(
 ) -> list[np.ndarray]:
     """Choose the input to time: a real image where there is one; pixels, if these are asked for."""
     inputs = random_inputs(model, 1) if data is None else [np.asarray(data[0][:1], np.float32)]
-    return inputs if inside is None else [_pixels(inputs[0], inside)]
+    return inputs if inside is None else [undone(inputs[0], inside)]
 
 
 def _compare(
@@ -335,21 +336,10 @@ def _compare(
     )
     labels = given.labels or tuple(map(str, range(onnx.shape[-1])))
     chosen = choose(truth, onnx.argmax(axis=-1))
-    pixels = _pixels(images[chosen], given.known_preprocessing)
+    pixels = undone(images[chosen], given.known_preprocessing)
     shares = probabilities(onnx[chosen])
     shown = zip(pixels, truth[chosen], shares, strict=True)
     return accuracies, tuple(sample(*one, labels=labels) for one in shown)
-
-
-def _pixels(images: np.ndarray, made: Preprocessing | None) -> np.ndarray:
-    """Turn the model's inputs back into pixels: exactly where it is known how they were made."""
-    if made is not None:
-        pixels = (images * np.asarray(made.std) + np.asarray(made.mean)) / made.scale
-        pixels = pixels[..., ::-1] if made.order == "bgr" else pixels
-    else:
-        low, high = images.min(), images.max()
-        pixels = 255 * (images - low) / max(high - low, np.finfo(np.float32).tiny)
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def _facts(given: "Source", fingerprint: str) -> dict[str, Any]:

@@ -270,3 +270,22 @@ class _Front:
         self._count[role] = self._count.get(role, 0) + 1
         number = self._count[role]
         return f"{PREFIX}{role}" if number == 1 else f"{PREFIX}{role}_{number}"
+
+
+def undone(images: np.ndarray, made: "Preprocessing | None") -> np.ndarray:
+    """Turn a model's inputs back into pixels: exactly where it is known how they were made.
+
+    Args:
+        images: Preprocessed images, (number, height, width, channels).
+        made: Their preprocessing; None where nobody knows.
+
+    Returns:
+        uint8 images of that shape.
+    """
+    if made is not None:
+        pixels = (images * np.asarray(made.std) + np.asarray(made.mean)) / made.scale
+        pixels = pixels[..., ::-1] if made.order == "bgr" else pixels
+    else:
+        low, high = images.min(), images.max()
+        pixels = 255 * (images - low) / max(high - low, np.finfo(np.float32).tiny)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)

@@ -103,6 +103,7 @@ def test_without_openvino_a_line_says_so(model, capsys, monkeypatch):
         (["--batch", "1,two"], "--batch: accepted are whole numbers .*; received '1,two'"),
         (["--threads", "0"], r"threads: accepted are whole numbers above 0; received \[0\]"),
         (["--rounds", "0"], "rounds: accepted are whole numbers above 0"),
+        (["--formats", "fp32,fp32"], "formats: accepted is each of them once; received fp32, fp32"),
     ],
 )
 def test_bad_input_is_one_line(model, capsys, options, told):

@@ -1,7 +1,7 @@
 """``zoo bench``: models in several formats, side by side."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from zoo.cli.learning import training_images
 from zoo.cli.screen import DataDir, Json, finish, steps
 from zoo.cli.startup import load_keras
 from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo.preprocessing import Preprocessing
 
 _IMAGES = 64
 
@@ -52,7 +55,6 @@ def bench(
     """Measure latency, throughput and memory of models in several formats, taking turns."""
     import export
     from export.benchmark import HEADER, cells, check_folder
-    from export.sources import source
 
     if out is not None:
         check_folder(out)
@@ -60,8 +62,7 @@ def bench(
     load_keras()
     images = None
     if data is not None:
-        given = source(models[0])
-        images, _ = training_images(data, data_dir, given.preprocessing, _IMAGES)
+        images, _ = training_images(data, data_dir, _preprocessing(models[0]), _IMAGES)
     with steps("measuring") as progress:
         found = export.bench(
             models,
@@ -88,6 +89,21 @@ def bench(
             console.print(Text(f"wrote {out}"))
 
     finish(found.to_dict(), human, as_json=as_json)
+
+
+def _preprocessing(model: str) -> "Preprocessing":
+    """Find out how images are made for a model; an ONNX file tells it itself."""
+    from export.onnx_metadata import read_metadata
+    from export.prediction import is_onnx
+    from export.sources import source, unknown_preprocessing
+    from zoo.preprocessing import Preprocessing
+
+    if not is_onnx(model):
+        return source(model).preprocessing
+    told = read_metadata(model).get("preprocessing")
+    if told is None:
+        raise unknown_preprocessing(model)
+    return Preprocessing(**told)
 
 
 def _numbers(option: str, text: str) -> list[int]:
