@@ -35,6 +35,8 @@ class State:
             process's first step, which also traces and compiles.
         timed_seconds: See there.
         origin: What the card will say of where the first weights come from.
+        data: The digest of the data, see `training.data.Data`; empty in checkpoints of before it
+            was kept.
     """
 
     recipe: dict[str, Any]
@@ -48,6 +50,7 @@ class State:
     timed_images: int = 0
     timed_seconds: float = 0.0
     origin: list[str] = field(default_factory=list)
+    data: str = ""
 
     @property
     def images_per_second(self) -> float:

@@ -5,6 +5,7 @@ A new set of its own is one new entry in `SOURCES`; every set that tensorflow-da
 there by its name already. A split that would take more than `MEMORY` is decoded as it is read.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,16 @@ class Data:
                 f"{self.name} has the classes {_few(self.labels)} and the model "
                 f"{_few(tuple(labels))}; accepted is data with the model's own classes"
             )
+
+    def digest(self) -> str:
+        """Hash by what it is known again, without decoding an image.
+
+        Returns:
+            The SHA-256, in hexadecimal digits, of the training labels in their order, the number
+            and shape of the images, and the names of the classes.
+        """
+        told = repr((tuple(self.train.images.shape), self.labels)).encode()
+        return hashlib.sha256(self.train.labels.astype(np.int64).tobytes() + told).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,8 @@ class _Run:
             preprocessing=data.preprocessing,
             group=group,
         )
-        self.state = State(recipe.model_dump(mode="json"), keras.backend.backend(), origin=origin)
+        plain, backend = recipe.model_dump(mode="json"), keras.backend.backend()
+        self.state = State(plain, backend, origin=origin, data=data.digest())
 
     def complete(self, progress: Progress, *, resume: bool, again: str) -> Result:
         """Train, from the checkpoint where asked, and leave the finished run."""
@@ -262,7 +263,17 @@ class _Run:
 
     def _resume(self) -> None:
         assert self.folder is not None
+        data = self.state.data
         self.state, arrays = checkpoint.read(self.folder)
+        # An old checkpoint does not tell its data; it is taken for the same, and told from now on.
+        if self.state.data not in ("", data):
+            raise InputError(
+                f"{self.folder}: the data is not what the run was begun with; accepted is "
+                f"{self.recipe.dataset} with the same images and classes as then, or --overwrite "
+                f"to begin anew; received {len(self.data.train)} training images of "
+                f"{len(self.data.labels)} classes"
+            )
+        self.state.data = data
         checkpoint.restore(self.model, arrays)
 
     def _save(self) -> None:
@@ -366,7 +377,7 @@ def _train(
             recipe.dataset, data_dir, image_size=recipe.image_size, skip_corrupt=recipe.skip_corrupt
         )
     )
-    group.check(data=data.train.labels.tobytes() + repr(data.train.images.shape).encode())
+    group.check(data=data.digest())
     if not repeatable:
         progress.note("TensorFlow was in use before: another run may differ in its last bits")
     if not fast and xla.is_needed("bfloat16"):

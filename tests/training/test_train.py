@@ -1,4 +1,5 @@
 import csv
+import json
 import math
 import os
 import signal
@@ -247,6 +248,36 @@ def test_another_recipe_does_not_resume(interrupted, recipe, silent):
         training.train(changed, out=interrupted, resume=True, progress=silent)
     # How often checkpoints are written changes nothing of the result.
     training.train(recipe, checkpoint_epochs=5, out=interrupted, resume=True, progress=silent)
+
+
+CHANGES = {
+    "fewer": lambda images, labels, names: (images[1:], labels[1:], names),
+    "of other classes": lambda images, labels, names: (images, 9 - labels, names),
+    "with other names": lambda images, labels, names: (images, labels, names[::-1]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_other_data_does_not_resume(interrupted, recipe, digits, silent, monkeypatch, change):
+    before = sha256(interrupted / checkpoint.FILE)
+    images, labels, names = change(digits.train.images, digits.train.labels, digits.labels)
+    train = training.Split(images, labels)
+    other = training.Data(digits.name, train, digits.test, names, digits.preprocessing)
+    monkeypatch.setattr("training.runs.load_data", lambda *args, **kwargs: other)
+    with pytest.raises(InputError, match="data is not what the run was begun with"):
+        training.train(recipe, out=interrupted, resume=True, progress=silent)
+    assert sha256(interrupted / checkpoint.FILE) == before
+
+
+def test_a_checkpoint_that_does_not_tell_its_data_resumes(interrupted, recipe, silent):
+    path = interrupted / checkpoint.FILE
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    state = json.loads(str(arrays.pop("state")))
+    del state["data"]
+    np.savez(path, state=np.array(json.dumps(state)), **arrays)
+    result = training.train(recipe, out=interrupted, resume=True, progress=silent)
+    assert len(result.history) == 2
 
 
 def test_a_damaged_checkpoint_is_told(interrupted, recipe, silent):
