@@ -58,12 +58,17 @@ class Interrupted(KeyboardInterrupt):
         step: The number of steps that were done.
         steps: The number of steps of the whole training.
         command: What goes on with it, for a shell; empty where nothing is written.
+        terminated: Whether it was a request to terminate.
     """
 
-    def __init__(self, folder: Path | None, *, step: int, steps: int, command: str) -> None:
+    def __init__(
+        self, folder: Path | None, *, step: int, steps: int, command: str, terminated: bool = False
+    ) -> None:
         kept = f"go on with: {command}" if command else "without a folder nothing was kept"
-        super().__init__(f"interrupted after step {step} of {steps}; {kept}")
+        what = "terminated" if terminated else "interrupted"
+        super().__init__(f"{what} after step {step} of {steps}; {kept}")
         self.folder = folder
         self.step = step
         self.steps = steps
         self.command = command
+        self.terminated = terminated

@@ -5,11 +5,14 @@ training is under way there is a ``checkpoint.npz`` too: as long as that is ther
 finished.
 """
 
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training import checkpoint
+from training.distribution import Distribution
 from training.group import Group
 from training.recipe import Recipe
 from zoo import history
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     import keras
 
 RECIPE_FILE = "recipe.toml"
+_MADE = (MODEL_FILE, history.HISTORY_FILE, RECIPE_FILE)  # what a run would replace
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,10 @@ def _look(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Res
     if resume and overwrite:
         raise InputError("accepted is either resume or overwrite; received both")
     card = card_of(folder)
-    if overwrite or not (resume or card or checkpoint.exists(folder)):
+    if overwrite:
+        return None
+    if not (resume or card or checkpoint.exists(folder)):
+        _keep_others(folder)
         return None
     if not resume:
         what = "an unfinished" if checkpoint.exists(folder) else "a finished"
@@ -101,6 +108,61 @@ def _look(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Res
     if done is None:
         raise InputError(f"{folder}: model and card do not belong together; pass --overwrite")
     return done
+
+
+def _keep_others(folder: Path) -> None:
+    """Refuse to replace files that no run has left there."""
+    there = [name for name in _MADE if os.path.lexists(folder / name)]
+    if there:
+        raise InputError(
+            f"{folder} holds {', '.join(there)} and no run; pass --overwrite to replace what is "
+            "there, or another --out"
+        )
+
+
+def keep_recipe(recipe: str | os.PathLike[str] | Recipe, folder: Path) -> None:
+    """Refuse to write a new run over the very recipe that it is read from.
+
+    Args:
+        recipe: What `training.train` was given.
+        folder: The run's folder.
+
+    Raises:
+        InputError: The recipe is the file that the run would leave its own recipe in.
+    """
+    own = folder / RECIPE_FILE
+    if isinstance(recipe, Recipe) or not (Path(recipe).is_file() and own.is_file()):
+        return
+    if own.samefile(recipe):
+        raise InputError(
+            f"{own} is the recipe that is read, and would be replaced; accepted are another --out, "
+            "or --resume to go on with the run there"
+        )
+
+
+def command(
+    folder: Path | None,
+    data_dir: str | os.PathLike[str] | None,
+    distribution: Distribution | None,
+) -> str:
+    """Write the command that goes on with a run.
+
+    Args:
+        folder: The run's folder, or None where nothing is written.
+        data_dir: As in `training.train`.
+        distribution: Likewise.
+
+    Returns:
+        The command for a shell; empty without a folder.
+    """
+    if folder is None:
+        return ""
+    words = ["zoo", "train", str(folder / RECIPE_FILE), "--out", str(folder), "--resume"]
+    if data_dir is not None:
+        words += ["--data-dir", str(data_dir)]
+    if distribution is not None:
+        words += distribution.words()
+    return shlex.join(words)
 
 
 def card_of(folder: Path) -> Card | None:

@@ -26,7 +26,8 @@ _LETTER_BYTES = 1024
 _GOES_ON, _STOPS, _FAILED = "+", "s", "!"
 # Gloo carries messages between CPUs, NCCL and RCCL between GPUs.
 _BROKEN = re.compile(r"\b(Gloo|NCCL|RCCL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED)\b")
-_LOST, _INTERRUPTED = 2, 130  # exit codes: bad input, and Ctrl-C, as the command line has them
+# Exit codes as the command line has them: of bad input, of Ctrl-C and of a request to terminate.
+_LOST, _INTERRUPTED, _TERMINATED = 2, 130, 143
 _REMEDIES = {
     "recipe": "start all processes with the same recipe and changes",
     "folder": "the folder must lie on a file system that all processes share",
@@ -181,7 +182,8 @@ class Group:
             raise
         except KeyboardInterrupt as stop:
             if not isinstance(stop, Interrupted) or stop.__cause__ is not None:
-                _leave_at_once(_INTERRUPTED)  # the others do not know of it
+                terminated = getattr(stop, "terminated", False)
+                _leave_at_once(_TERMINATED if terminated else _INTERRUPTED)  # nobody knows of it
             raise
 
     def in_turn(self, make: Callable[[], Made]) -> Made:

@@ -6,7 +6,6 @@ a Ctrl-C ends it between two steps, where a checkpoint is exact.
 
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from training.group import Group
 from training.prefetch import prefetched
 from training.progress import Progress
 from training.recipe import Recipe
+from zoo.signals import handling
 
 
 @dataclass
@@ -59,6 +59,12 @@ class Loop:
         self.steps_per_epoch = steps_per_epoch(self.recipe, len(self.train))
         check_augmentation(self.recipe, self.train)
         self._first = True
+        self._asked: list[int] = []
+
+    @property
+    def terminated(self) -> bool:
+        """Whether this process was asked to terminate, and not by a Ctrl-C."""
+        return self._asked[:1] == [signal.SIGTERM]
 
     @property
     def steps(self) -> int:
@@ -74,7 +80,7 @@ class Loop:
         Raises:
             DivergenceError: The loss, or the scale of the loss, cannot be learned from any more.
         """
-        with _asked_to_stop() as asked:
+        with _asked_to_stop(self._asked):
             while self.state.step < self.steps:
                 epoch, first = divmod(self.state.step, self.steps_per_epoch)
                 for images, labels in prefetched(
@@ -86,7 +92,7 @@ class Loop:
                     epoch=epoch,
                     first=first,
                 ):
-                    if self.group.any(asked.is_set()):
+                    if self.group.any(bool(self._asked)):
                         self.save()
                         return False
                     self._step(images, labels)
@@ -153,27 +159,22 @@ class Loop:
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
+def _asked_to_stop(asked: list[int]) -> Iterator[None]:
     """Note a Ctrl-C or SIGTERM instead of breaking off in the middle of a step.
 
-    A second Ctrl-C breaks off at once, as usual.
+    A second one breaks off at once, as usual.
+
+    Args:
+        asked: Gets the number of the first signal that comes.
 
     Yields:
-        What is set by the first one.
+        Nothing.
     """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # signals arrive in the main thread only
-        return
 
     def note(number: int, frame: Any) -> None:
-        if asked.is_set():
+        if asked:
             raise KeyboardInterrupt
-        asked.set()
+        asked.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handling({signal.SIGINT: note, signal.SIGTERM: note}):
+        yield

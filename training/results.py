@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from training import checkpoint
+from training.folders import RECIPE_FILE
 from training.recipe import Recipe
 from zoo import history
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError
 from zoo.files import sha256
-
-RECIPE_FILE = "recipe.toml"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ in the same folder is refused as long as one is under way.
 """
 
 import os
-import shlex
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,7 +20,7 @@ from training.data import Data, Split, load_data, stratified
 from training.distribution import Distribution, join
 from training.errors import Interrupted
 from training.evaluation import Metrics
-from training.folders import RECIPE_FILE, Result, card_of, look, read
+from training.folders import RECIPE_FILE, Result, card_of, command, keep_recipe, look, read
 from training.group import Group
 from training.lock import holding
 from training.progress import Progress, default
@@ -59,7 +58,8 @@ def train(
         data_dir: Where tensorflow-datasets keeps its prepared sets; None for its default.
         resume: Whether to go on from the checkpoint in ``out``. A run that is finished is
             returned as it is.
-        overwrite: Whether a run that is in ``out`` may be replaced.
+        overwrite: Whether a run that is in ``out``, or files of its names, may be replaced; never
+            the file that ``recipe`` is.
         progress: What is shown; None for a live line on a terminal and plain lines elsewhere,
             both on standard error, of process 0 alone. ``training.Progress()`` shows nothing.
         distribution: The devices and processes to train on; None for one device. Each process
@@ -72,7 +72,7 @@ def train(
     Raises:
         InputError: The recipe, the data or the folder cannot be used.
         DivergenceError: The loss became NaN or infinite.
-        Interrupted: Ctrl-C; the checkpoint in ``out`` can be resumed.
+        Interrupted: Ctrl-C, or a request to terminate; the checkpoint in ``out`` can be resumed.
         ProcessError: Another process of the training failed.
         LostProcessError: Another process of the training died.
 
@@ -86,10 +86,12 @@ def train(
     chosen = Recipe.load(recipe, **overrides)
     if out is None and resume:
         raise InputError("resume: accepted only with out, the folder of the run; received none")
+    folder = None if out is None else Path(out)
+    if folder is not None and not resume:
+        keep_recipe(recipe, folder)
     group = join(distribution, chosen.batch_size)
     repeatable = make_repeatable(chosen.seed)
     chosen = _resolved(chosen)
-    folder = None if out is None else Path(out)
     with (
         group.together(),
         holding(folder) if folder is not None and group.is_first else nullcontext(),
@@ -97,7 +99,7 @@ def train(
         done = look(folder, chosen, group, resume=resume, overwrite=overwrite)
         if done is not None:
             return done
-        again = _command(folder, data_dir, distribution)
+        again = command(folder, data_dir, distribution)
         return _train(
             chosen,
             folder,
@@ -233,13 +235,17 @@ class _Run:
             if loop.run():
                 return self._end()
         except KeyboardInterrupt as error:
-            raise self._interrupted(loop.steps, again) from error
+            terminated = loop.terminated or getattr(error, "terminated", False)
+            raise self._interrupted(loop.steps, again, terminated) from error
         finally:
             progress.end()
-        raise self._interrupted(loop.steps, again)
+        raise self._interrupted(loop.steps, again, loop.terminated)
 
-    def _interrupted(self, steps: int, command: str) -> Interrupted:
-        return Interrupted(self.folder, step=self.state.step, steps=steps, command=command)
+    def _interrupted(self, steps: int, again: str, terminated: bool) -> Interrupted:
+        step = self.state.step
+        return Interrupted(
+            self.folder, step=step, steps=steps, command=again, terminated=terminated
+        )
 
     def _build(self) -> "keras.Model":
         with policy(self.recipe.precision):
@@ -406,19 +412,3 @@ def _held_out(data: Data, share: float) -> tuple[Split, Split | None]:
             f"images, or 0; received {share}"
         )
     return data.train.take(learned), data.train.take(held)
-
-
-def _command(
-    folder: Path | None,
-    data_dir: str | os.PathLike[str] | None,
-    distribution: Distribution | None,
-) -> str:
-    """Write the command that goes on with a run."""
-    if folder is None:
-        return ""
-    words = ["zoo", "train", str(folder / RECIPE_FILE), "--out", str(folder), "--resume"]
-    if data_dir is not None:
-        words += ["--data-dir", str(data_dir)]
-    if distribution is not None:
-        words += distribution.words()
-    return shlex.join(words)

@@ -217,7 +217,11 @@ def test_a_loss_that_is_no_number_says_where_and_what_to_try(capsys, tmp_path):
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "what"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(tmp_path, number, code, what):
     folder = tmp_path / "run"
     settings = ["--set", "epochs=2", "--set", "warmup_epochs=0", "--set", "width=0.5"]
     argv = [sys.executable, "-m", "zoo", "train", "resnet20.digits", *settings]
@@ -228,12 +232,12 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(tmp_path):
     for line in process.stderr:  # the first epoch is over: the second is under way
         told += line
         if line.startswith("epoch 1/"):
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, number)
             break
     told += process.stderr.read()
-    assert process.wait(timeout=120) == 130
+    assert process.wait(timeout=120) == code
     last = told.splitlines()[-1]
-    assert "interrupted" in last
+    assert what in last
     assert "--resume" in last
     assert "Traceback" not in told
     assert not (folder / "model.keras").exists()

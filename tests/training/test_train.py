@@ -175,6 +175,28 @@ def test_a_finished_run_is_found_by_a_recipe_that_leaves_precision_open(recipe, 
     assert training.finished(tmp_path, opened).card.precision == chosen
 
 
+@pytest.mark.parametrize(("number", "terminated"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_what_ended_a_run_is_told(recipe, tmp_path, number, terminated):
+    watch = Watch(3, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(training.Interrupted) as caught:
+        training.train(recipe, out=tmp_path, progress=watch)
+    assert caught.value.terminated == terminated
+    assert str(caught.value).startswith("terminated" if terminated else "interrupted")
+    assert checkpoint.read(tmp_path)[0].step == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_so(recipe, number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        watch = Watch(3, lambda: os.kill(os.getpid(), number))
+        training.train(recipe, epochs=1, progress=watch)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert watch.steps[-1] == 5
+
+
 @pytest.mark.parametrize("step", [3, 5])
 def test_ctrl_c_leaves_a_checkpoint_that_resumes(recipe, tmp_path, step, silent):
     folder = tmp_path / "a run"
@@ -258,14 +280,14 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_other_data_does_not_resume(interrupted, recipe, digits, silent, monkeypatch, change):
+def test_other_data_does_not_resume(interrupted, recipe, digits, monkeypatch, change):
     before = sha256(interrupted / checkpoint.FILE)
     images, labels, names = change(digits.train.images, digits.train.labels, digits.labels)
     train = training.Split(images, labels)
     other = training.Data(digits.name, train, digits.test, names, digits.preprocessing)
     monkeypatch.setattr("training.runs.load_data", lambda *args, **kwargs: other)
     with pytest.raises(InputError, match="data is not what the run was begun with"):
-        training.train(recipe, out=interrupted, resume=True, progress=silent)
+        training.train(recipe, out=interrupted, resume=True, progress=Watch())
     assert sha256(interrupted / checkpoint.FILE) == before
 
 
@@ -300,6 +322,27 @@ def test_there_must_be_something_to_resume(recipe, tmp_path, silent):
         training.train(recipe, resume=True, progress=silent)
     with pytest.raises(InputError, match="either resume or overwrite"):
         training.train(recipe, out=tmp_path, resume=True, overwrite=True, progress=silent)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "history.csv", "recipe.toml"])
+def test_files_that_are_no_runs_are_kept_unless_asked(recipe, tmp_path, silent, name):
+    (tmp_path / name).write_text("somebody's own")
+    with pytest.raises(InputError, match=f"holds {name} and no run; pass --overwrite"):
+        training.train(recipe, out=tmp_path, progress=silent)
+    assert files(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == "somebody's own"
+    training.train(recipe, out=tmp_path, epochs=1, overwrite=True, progress=silent)
+    assert files(tmp_path) == FINISHED
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}])
+def test_the_recipe_that_is_read_is_never_replaced(recipe, tmp_path, silent, options):
+    path = recipe.save(tmp_path / "recipe.toml")
+    before = path.read_text()
+    with pytest.raises(InputError, match=r"recipe\.toml is the recipe that is read"):
+        training.train(path, out=tmp_path, progress=silent, **options)
+    assert path.read_text() == before
+    assert files(tmp_path) == ["recipe.toml"]
 
 
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])

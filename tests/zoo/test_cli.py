@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import training
 import zoo
 from zoo import catalogue, files
 from zoo.cli import interrupts, run, screen
@@ -214,6 +215,16 @@ def test_an_interrupt_while_keras_is_imported_is_one_line(tmp_path, name, code):
     assert done.returncode == code, done.stderr
     (line,) = done.stderr.splitlines()
     assert json.loads(done.stdout) == {"ok": False, "error": line}
+
+
+@pytest.mark.parametrize(("terminated", "code"), [(False, 130), (True, 143)])
+def test_a_training_that_is_ended_says_by_what(capsys, monkeypatch, tmp_path, terminated, code):
+    def train(*args, **kwargs):
+        raise training.Interrupted(None, step=3, steps=9, command="", terminated=terminated)
+
+    monkeypatch.setattr(training, "train", train)
+    assert run(["train", "resnet20.digits", "--out", str(tmp_path / "run")]) == code
+    assert "after step 3 of 9" in capsys.readouterr().err
 
 
 def test_an_interrupt_that_is_ignored_stays_ignored():

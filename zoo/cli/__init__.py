@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from zoo.cli.interrupts import INTERRUPTED, TERMINATED, Terminated, terminating
+from zoo.cli.interrupts import INTERRUPTED, TERMINATED, terminating
 from zoo.cli.startup import LEVEL, SILENT
 
 DEBUG = "--debug"
@@ -44,7 +44,7 @@ def run(argv: Sequence[str]) -> int:
         with terminating():
             return _invoke(args)
     except KeyboardInterrupt as interrupt:
-        terminated = isinstance(interrupt, Terminated)
+        terminated = getattr(interrupt, "terminated", False)  # a training's has it too
         what = "terminated" if terminated else "interrupted"
         line = str(interrupt) or f"{what}; no file was left half-written"
         _say(line)

@@ -1,10 +1,11 @@
 """Ctrl-C and a request to terminate: both unwind, so that nothing is left half-written."""
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from zoo.signals import handling
 
 INTERRUPTED = 130  # what shells tell of a process that Ctrl-C ended: 128 and the signal's number
 TERMINATED = 143
@@ -12,6 +13,8 @@ TERMINATED = 143
 
 class Terminated(KeyboardInterrupt):
     """A request to terminate, which unwinds as Ctrl-C does."""
+
+    terminated = True
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def terminating() -> Iterator[None]:
     def unwind(number: int, frame: Any) -> None:
         raise Terminated
 
-    with _handling({signal.SIGTERM: unwind}):
+    with handling({signal.SIGTERM: unwind}):
         yield
 
 
@@ -49,24 +52,7 @@ def held() -> Iterator[None]:
     def note(number: int, frame: Any) -> None:
         came.append(number)
 
-    with _handling({signal.SIGINT: note, signal.SIGTERM: note}):
+    with handling({signal.SIGINT: note, signal.SIGTERM: note}):
         yield
     if came:
         raise Terminated if came[0] == signal.SIGTERM else KeyboardInterrupt
-
-
-@contextmanager
-def _handling(handlers: dict[signal.Signals, Any]) -> Iterator[None]:
-    """Set handlers of signals for a while, but for signals that the process was told to ignore."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # they arrive nowhere else
-        before = {
-            number: signal.signal(number, handler)
-            for number, handler in handlers.items()
-            if signal.getsignal(number) not in (signal.SIG_IGN, None)
-        }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -127,7 +127,7 @@ def train(
         bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a finished run in the folder.")
+        bool, typer.Option("--overwrite", help="Replace what is in the folder.")
     ] = False,
     devices: Annotated[
         str | None,
@@ -175,6 +175,7 @@ def train(
     """Train a model as a recipe says; leave its weights, card, history and recipe."""
     import training
     from training.distribution import is_first
+    from training.folders import keep_recipe
 
     begun = {} if weights is None else {"weights": weights}
     chosen = training.Recipe.load(recipe, changes or (), **begun)
@@ -187,6 +188,8 @@ def train(
         )
     )
     folder = out or RUNS / chosen.name
+    if not resume:
+        keep_recipe(recipe, folder)
     onednn.prefer()
     load_keras()
     with stdout_for_the_answer() if distribution.processes != 1 else nullcontext():
