@@ -1,6 +1,7 @@
 """What there is to build and to load, with what is known of it, found without Keras."""
 
 import fnmatch
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -67,7 +68,7 @@ def rows(
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise InputError(f"min_accuracy: accepted is 0 to 1; received {min_accuracy}")
     weights = pretrained or dataset is not None or min_accuracy is not None
-    every = list(_weights() if weights else _models())
+    every = list(_weights(pattern, every=dataset is not None) if weights else _models())
     if dataset is not None:
         _check_dataset(dataset, {row.dataset for row in every})
     return [
@@ -100,12 +101,20 @@ def _models() -> Iterator[Row]:
         )
 
 
-def _weights() -> Iterator[Row]:
-    """Tell of all weights."""
+def _weights(pattern: str, *, every: bool) -> Iterator[Row]:
+    """Tell of the weights of a pattern, or of every one; on stderr of those with a damaged card."""
     counted, registered = facts.read(), registry.entries()
     lying = stored()
     for name in sorted({*lying, *official.names()}):
-        card = read_card(name) if name in lying else official.card(name)
+        is_asked = fnmatch.fnmatch(name, pattern)
+        if not (is_asked or every):
+            continue
+        try:
+            card = read_card(name) if name in lying else official.card(name)
+        except InputError as error:  # one bad file hides no other weights
+            if is_asked:
+                print(f"{name} is left out: {error}", file=sys.stderr)
+            continue
         known = counted.get(name)
         if known and _parameters(card) not in (None, known.parameters):
             known = None  # a user's own weights of that name, of another network

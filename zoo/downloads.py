@@ -4,18 +4,26 @@ import hashlib
 import http.client
 import os
 import re
-import shutil
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
-from zoo.files import PLACE_REMEDIES, replacing, sha256, write_text, writing
+from zoo.files import (
+    PLACE_REMEDIES,
+    check_writable,
+    expanded,
+    is_file,
+    replacing,
+    sha256,
+    write_text,
+    writing,
+)
 
 CACHE_VARIABLE = "FOLDZOO_CACHE"
 MIRROR_VARIABLE = "FOLDZOO_MIRROR"
@@ -25,6 +33,7 @@ TRIES = 4
 _PAUSE = 1.0  # seconds before the second try; twice as long before each further one
 _BLOCK = 1 << 20
 _NAME = re.compile(r"\w[\w.-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HASH = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
 # Told the file, and how many of how many bytes are there; of an unknown number where it is None.
@@ -44,7 +53,7 @@ def cache() -> Path:
     """
     asked = os.environ.get(CACHE_VARIABLE)
     if asked:
-        return Path(asked).expanduser()
+        return expanded(asked)
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "foldzoo"
 
@@ -64,21 +73,40 @@ def cached(name: str) -> Path | None:
         Its path; None where it is not there.
     """
     path = cache() / _checked(name)
-    return path if path.is_file() else None
+    return path if is_file(path) else None
+
+
+def checked(name: str, digest: str = "") -> Path | None:
+    """Find a file in the cache and check it, without asking for anything over a network.
+
+    Args:
+        name: Its name in the cache.
+        digest: As in `fetch`.
+
+    Returns:
+        Its path; None where it is not there, cannot be read, or is another file than its hash says.
+    """
+    path = cache() / _checked(name)
+    with suppress(InputError):
+        return path if _is_whole(path, digest) else None
+    return None
 
 
 def recorded(name: str) -> str:
-    """Tell the SHA-256 that a file in the cache had when it was fetched; empty if unknown."""
-    record = _record(cache() / _checked(name))
-    return record.read_text(encoding="utf-8").strip() if record.is_file() else ""
+    """Tell the SHA-256 that a file in the cache had when it was first seen; empty if unknown."""
+    try:
+        found = _record(cache() / _checked(name)).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found if _SHA256.fullmatch(found) else ""  # a damaged record tells nothing
 
 
 def fetch(origin: str, name: str, *, digest: str = "", progress: Progress | None = None) -> Path:
     """Get a file into the cache, unless it is there, and check it.
 
     A connection that breaks is taken up where it ended. Another process that fetches the same
-    file at this time is waited for. What was fetched first is recorded by its SHA-256, and checked
-    by it from then on.
+    file at this time is waited for. What was fetched first, or put there by hand, is recorded by
+    its SHA-256, and checked by it from then on.
 
     Args:
         origin: The file's address, http or https. With the environment variable FOLDZOO_MIRROR,
@@ -98,8 +126,6 @@ def fetch(origin: str, name: str, *, digest: str = "", progress: Progress | None
     Example:
         >>> fetch("https://example.org/a.h5", "a.h5", digest="md5:9d60b8095a5708f2dcce2bca79d332c7")
     """
-    import filelock
-
     path = cache() / _checked(name)
     if digest and not _HASH.fullmatch(digest):
         raise InputError(
@@ -107,19 +133,32 @@ def fetch(origin: str, name: str, *, digest: str = "", progress: Progress | None
         )
     if _is_whole(path, digest):
         return path
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
-    with lock:
+    with _locked(path):
         if _is_whole(path, digest):  # another process was quicker
             return path
-        path.unlink(missing_ok=True)
-        _record(path).unlink(missing_ok=True)
         with replacing(path) as beside, _shown(progress) as told:
             _get(origin, name, beside, told)
             _check(beside, digest, source=_source(origin, name))
         write_text(_record(path), sha256(path) + "\n")
     return path
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Have a file of the cache for this process alone; wait for the others."""
+    import filelock
+
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        check_writable(path)  # where no lock can be made, it would be waited for without end
+        with writing(path.parent, PLACE_REMEDIES):
+            lock.acquire()
+    except InputError as error:
+        raise InputError(f"{error}; {CACHE_VARIABLE} names the folder of the cache") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _checked(name: str) -> str:
@@ -138,13 +177,23 @@ def _record(path: Path) -> Path:
 
 
 def _is_whole(path: Path, digest: str) -> bool:
-    """Say whether a file is in the cache and is what was fetched, or what was asked for."""
-    if not path.is_file():
+    """Say whether a file is in the cache and is what was first seen there, and what is asked for.
+
+    Where nothing is recorded of it, it was put there by hand, and is recorded now.
+    """
+    if not is_file(path):
         return False
     known = recorded(path.name)
-    if not (known or digest):
-        return False
-    return (not known or sha256(path) == known) and (not digest or _digest(path, digest) == digest)
+    try:
+        found = sha256(path)
+        if found != (known or found) or (digest and _digest(path, digest) != digest):
+            return False
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not known:
+        with suppress(InputError):  # a cache that is only read is as good
+            write_text(_record(path), found + "\n")
+    return True
 
 
 def _digest(path: Path, like: str) -> str:
@@ -178,20 +227,41 @@ def _get(origin: str, name: str, beside: Path, told: Progress) -> None:
     """Copy or download a file to a place."""
     source = _source(origin, name)
     if "://" not in source:
-        if not Path(source).is_file():
-            raise InputError(
-                f"there is no file {source}, in the folder that {MIRROR_VARIABLE} names"
-            )
-        shutil.copyfile(source, beside)
+        _copy(source, beside)
         return
     if not source.startswith(("https://", "http://")):
         raise InputError(f"accepted is an address of https or http, or a folder; received {source}")
     if is_offline():
         raise InputError(
-            f"{name} is not in the cache and {OFFLINE_VARIABLE} is set; it would come from {source}"
-            f"; accepted is the file in {cache()}, or a folder that has it in {MIRROR_VARIABLE}"
+            f"{_lacking(name)} and {OFFLINE_VARIABLE} is set; it would come from {source}; "
+            f"accepted is the file in {cache()}, or a folder that has it in {MIRROR_VARIABLE}"
         )
     _download(source, name, beside, told)
+
+
+def _copy(source: str, beside: Path) -> None:
+    """Copy a mirror's file to a place."""
+    if not is_file(source):
+        raise InputError(f"there is no file {source}, in the folder that {MIRROR_VARIABLE} names")
+    with beside.open("wb") as copy:
+        for block in _blocks(source):
+            copy.write(block)
+
+
+def _blocks(source: str) -> Iterator[bytes]:
+    """Read a file part by part; what fails is of what is read, and not of what is written."""
+    try:
+        with Path(source).open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def _lacking(name: str) -> str:
+    """Say what is wrong with a file that is asked for: it is not there, or it is another one."""
+    path = cache() / name
+    return f"{path} is another file" if is_file(path) else f"{name} is not in the cache"
 
 
 def _download(source: str, name: str, beside: Path, told: Progress) -> None:

@@ -168,6 +168,36 @@ def _put_in_place(beside: Path, path: Path) -> None:
             old.replace(path)
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Say whether a path is a file; no, where it cannot even be one, as with a name too long."""
+    return os.path.isfile(path)  # noqa: PTH113  pathlib's raises for some of them
+
+
+def is_dir(path: str | os.PathLike[str]) -> bool:
+    """Say whether a path is a folder; see `is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112  pathlib's raises for some of them
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Put a home folder in the place of ``~`` or ``~user``.
+
+    Args:
+        path: What a person wrote.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: There is no such user, or nobody knows their home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: the home folder is not known; accepted is a full path"
+        ) from error
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Make sure that a file can be made at a place, before the long work that makes it.
 

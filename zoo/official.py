@@ -155,12 +155,16 @@ def labels(*, fetch: bool = True) -> tuple[str, ...]:
 
     Returns:
         1000 names, those that two classes share followed by the class's WordNet number; none where
-        the index is not there.
+        the index is not there, or damaged, and must not be fetched.
     """
-    name = Path(CLASS_INDEX.url).name
-    if not fetch and downloads.cached(name) is None:
-        return ()
-    path = downloads.fetch(CLASS_INDEX.url, name, digest=CLASS_INDEX.digest)
+    name, digest = Path(CLASS_INDEX.url).name, CLASS_INDEX.digest
+    if fetch:
+        path = downloads.fetch(CLASS_INDEX.url, name, digest=digest)
+    else:
+        lying = downloads.checked(name, digest)
+        if lying is None:
+            return ()
+        path = lying
     index = json.loads(path.read_text(encoding="utf-8"))
     pairs = [index[str(number)] for number in range(CLASSES)]
     count = Counter(word for _, word in pairs)

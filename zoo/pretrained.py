@@ -38,7 +38,8 @@ def names() -> list[str]:
 
 def stored() -> set[str]:
     """Give the names of the weights that lie in `folders`."""
-    return {card.parent.name for folder in folders() for card in folder.glob(f"*.*/{CARD_FILE}")}
+    found = (card.parent.name for folder in folders() for card in folder.glob(f"*.*/{CARD_FILE}"))
+    return {name for name in found if not name.startswith(".")}  # those are half-written
 
 
 def folder(name: str | os.PathLike[str]) -> Path:

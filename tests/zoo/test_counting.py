@@ -142,6 +142,22 @@ def test_filters():
     assert "resnet56" not in small
 
 
+def test_one_damaged_card_hides_no_other_weights(monkeypatch, tmp_path, capsys):
+    for name in ("broken.digits", ".resnet20.digits.ab12.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.json").write_text("{")
+    monkeypatch.setenv("FOLDZOO_MODELS", str(tmp_path))
+    assert "resnet20.digits" in zoo.list_models("resnet20*", pretrained=True)
+    assert "resnet20.digits" in zoo.list_models("resnet20*", dataset="digits")
+    assert capsys.readouterr().err == ""  # it was not asked for
+    found = zoo.list_models(pretrained=True)
+    assert "resnet20.digits" in found
+    assert [name for name in found if "broken" in name or name.startswith(".")] == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("broken.digits is left out: ")
+    assert "is not a card" in line
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

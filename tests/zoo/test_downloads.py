@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +134,52 @@ def test_offline_takes_what_is_there_and_asks_for_nothing(server, monkeypatch, t
     assert server.asked == []
     (downloads.cache() / "a.h5").write_bytes(BODY)  # put there by hand
     assert downloads.fetch(address, "a.h5", digest=MD5).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("digest", [MD5, SHA256, ""])
+@pytest.mark.parametrize("record", [None, b"", b"0123\n", b"\xff\xfe"])
+def test_a_file_put_there_by_hand_is_taken_and_recorded(server, digest, record):
+    downloads.cache().mkdir()
+    path = downloads.cache() / "a.h5"
+    path.write_bytes(BODY)
+    if record is not None:  # a damaged one tells nothing
+        (downloads.cache() / "a.h5.sha256").write_bytes(record)
+        assert downloads.recorded("a.h5") == ""
+    assert downloads.fetch(server.address("whole", "a.h5"), "a.h5", digest=digest) == path
+    assert path.read_bytes() == BODY
+    assert downloads.recorded("a.h5") == SHA256[7:]
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("digest", [MD5, ""])
+def test_another_file_in_the_cache_is_kept_where_none_can_be_fetched(server, monkeypatch, digest):
+    address = server.address("whole", "a.h5")
+    path = downloads.fetch(address, "a.h5", digest=digest)
+    path.write_bytes(b"another")
+    monkeypatch.setenv(downloads.OFFLINE_VARIABLE, "1")
+    with pytest.raises(zoo.InputError, match=r"a\.h5 is another file and FOLDZOO_OFFLINE"):
+        downloads.fetch(address, "a.h5", digest=digest)
+    assert path.read_bytes() == b"another"
+    assert downloads.checked("a.h5", digest) is None
+
+
+@pytest.mark.parametrize("place", ["/proc", "/dev/null/cache", "~nobody-of-this-name/cache"])
+def test_a_cache_that_cannot_be_written_is_one_line(server, monkeypatch, place):
+    monkeypatch.setenv(downloads.CACHE_VARIABLE, place)
+    with pytest.raises(zoo.InputError, match=r"pass (another|a) folder|home folder"):
+        downloads.fetch(server.address("whole", "a.h5"), "a.h5")
+    assert server.asked == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here fails when read")
+def test_a_mirror_that_cannot_be_read_is_one_line(server, monkeypatch, tmp_path):
+    monkeypatch.setenv(downloads.MIRROR_VARIABLE, str(tmp_path))
+    (tmp_path / "a.h5").symlink_to("/proc/self/mem")
+    with pytest.raises(zoo.InputError, match=r"a\.h5 cannot be read"):
+        downloads.fetch("https://example.invalid/a.h5", "a.h5")
+    monkeypatch.setenv(downloads.MIRROR_VARIABLE, "m" * 300)
+    with pytest.raises(zoo.InputError, match="there is no file mmm"):
+        downloads.fetch("https://example.invalid/a.h5", "a.h5")
 
 
 @pytest.mark.parametrize("name", ["../a.h5", "a/b.h5", "/a.h5", "", ".a.h5", "a\\b", "a\n.h5"])

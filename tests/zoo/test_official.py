@@ -1,5 +1,6 @@
 """The weights of keras.applications: what is known of them, and how ours take them over."""
 
+import hashlib
 import json
 
 import h5py
@@ -139,6 +140,29 @@ def test_official_weights_are_fetched_and_loaded_by_name(served, small_file):
     assert len(served.asked) == 2
     given = sources.source(name)
     assert given.card == card
+
+
+def test_a_damaged_index_of_the_classes_is_unknown_and_fetched_again(served, monkeypatch):
+    name = "imagenet_class_index.json"
+    digest = f"sha256:{hashlib.sha256(served.files[name]).hexdigest()}"
+    monkeypatch.setattr(
+        official, "CLASS_INDEX", official.CLASS_INDEX.model_copy(update={"digest": digest})
+    )
+    downloads.cache().mkdir()
+    (downloads.cache() / name).write_bytes(b"{")
+    assert zoo.card("mobilenet_v2.imagenet_w035").labels == ()
+    assert served.asked == []
+    assert official.labels()[0] == "c0"
+
+
+def test_a_file_put_there_by_hand_is_on_the_card(served, small_file):
+    name = "mobilenet_v2.imagenet_w035"
+    downloads.cache().mkdir()
+    path = downloads.cache() / official.known()[name].file
+    path.write_bytes(small_file[0])
+    zoo.load_model(name)
+    assert zoo.card(name).sha256 == hashlib.sha256(small_file[0]).hexdigest()
+    assert len(served.asked) == 1  # the classes' names
 
 
 def test_a_file_of_another_network_is_refused(served, tmp_path):
