@@ -7,6 +7,20 @@ from zoo.lazily import keras
 
 
 @contextmanager
+def kept() -> Iterator[None]:
+    """Have the caller's dtype policy back at the end, whatever is set meanwhile.
+
+    Yields:
+        Nothing.
+    """
+    before = keras.config.dtype_policy()
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@contextmanager
 def policy(name: str) -> Iterator[None]:
     """Have layers made in a dtype policy, and the caller's policy back at the end.
 
@@ -20,9 +34,6 @@ def policy(name: str) -> Iterator[None]:
         >>> with policy("mixed_bfloat16"):
         ...     model = zoo.create_model("resnet20")
     """
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
+    with kept():
+        keras.config.set_dtype_policy(name)
         yield
-    finally:
-        keras.config.set_dtype_policy(before)

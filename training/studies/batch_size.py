@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
-from training.studies.common import Variants, minus, point, told_share, training_of, values
+from training.studies.common import (
+    Variants,
+    measures_of,
+    minus,
+    point,
+    told_share,
+    training_of,
+    values,
+)
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
 from zoo.settings import Number, Settings, Whole
@@ -20,7 +28,7 @@ class Grid(Settings):
     """What the runs differ in.
 
     Args:
-        variants: The normalizations.
+        variants: The normalizations, ``batch`` among them.
         sizes: The numbers of images in a batch, ascending; the first is the small one of the
             measures.
         reference: The size that the small one is held against; one of ``sizes``.
@@ -122,4 +130,10 @@ def summary(recipe: StudyRecipe, results: Results) -> Summary:
     )
 
 
-STUDY = Study(Grid, runs, perform, summary)
+def measures(grid: Grid) -> list[str]:
+    """Name what small batches cost each variant, and what it is held against batch by."""
+    losses = measures_of(grid.variants, "", "{}_loss_when_small")
+    return [*losses, *measures_of(grid.variants, "batch", "{}_lead_when_small", "{}_lead")]
+
+
+STUDY = Study(Grid, runs, perform, summary, measures, needs=("batch",))

@@ -53,6 +53,25 @@ def _known(variants: tuple[str, ...]) -> tuple[str, ...]:
 Variants = Annotated[tuple[str, ...], pydantic.Field(min_length=1), pydantic.AfterValidator(_known)]
 
 
+def measures_of(variants: Iterable[str], against: str, *keys: str) -> list[str]:
+    """Name the measures that hold variants against another one.
+
+    Args:
+        variants: The variants.
+        against: The one that gets no measures.
+        *keys: What is measured, with ``{}`` in the place of the variant.
+
+    Returns:
+        The names, as rules have them.
+    """
+    return [
+        key.format(variant.replace("-", "_"))
+        for variant in variants
+        if variant != against
+        for key in keys
+    ]
+
+
 def training_of(base: Recipe, variant: str, **changes: Any) -> Recipe:
     """Make the recipe of a run.
 

@@ -9,6 +9,7 @@ from training.studies.common import (
     Rates,
     Variants,
     best_rate,
+    measures_of,
     point,
     told_number,
     told_share,
@@ -189,4 +190,9 @@ def _plot(found: dict[str, tuple[float, list[Any]]]) -> Plot:
     return Plot("Accuracy on the test images", "step", lines, percent=True)
 
 
-STUDY = Study(Grid, runs, perform, summary, chooses=True)
+def measures(grid: Grid) -> list[str]:
+    """Name what each variant is held against none by."""
+    return measures_of(grid.variants, "none", "{}_speed_in_steps", "{}_speed_in_seconds")
+
+
+STUDY = Study(Grid, runs, perform, summary, measures, needs=("none",), chooses=True)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import pydantic
 
-from training.studies.common import Variants, point, told_number, told_share, training_of
+from training.studies.common import (
+    Variants,
+    measures_of,
+    point,
+    told_number,
+    told_share,
+    training_of,
+)
 from training.studies.recipe import StudyRecipe
 from training.studies.study import Plot, Results, Run, Study, Summary, Table
 from training.studies.weights import arrays, assign, norm_of
@@ -259,4 +266,9 @@ def _line(some: list[Any], key: str) -> list[tuple[float, float, float, float]]:
     return [point(step, numbers) for step, numbers in sorted(by_step.items())]
 
 
-STUDY = Study(Grid, runs, perform, summary)
+def measures(grid: Grid) -> list[str]:
+    """Name what each variant is held against none by."""
+    return measures_of(grid.variants, "none", *(f"{{}}_{key}_ratio" for key in _KEYS))
+
+
+STUDY = Study(Grid, runs, perform, summary, measures, needs=("none",))

@@ -8,6 +8,7 @@ import pydantic
 from training.studies.common import (
     Rates,
     Variants,
+    measures_of,
     point,
     rate_of,
     told_share,
@@ -124,4 +125,10 @@ def summary(recipe: StudyRecipe, results: Results) -> Summary:
     )
 
 
-STUDY = Study(Grid, runs, perform, summary)
+def measures(grid: Grid) -> list[str]:
+    """Name the spreads, and what each is held against none by."""
+    drops = measures_of(grid.variants, "none", "{}_spread_drop")
+    return [*drops, *measures_of(grid.variants, "", "{}_spread")]
+
+
+STUDY = Study(Grid, runs, perform, summary, measures, needs=("none",))

@@ -8,6 +8,7 @@ import pydantic
 from training.studies.common import (
     Rates,
     Variants,
+    measures_of,
     point,
     told_number,
     told_share,
@@ -163,4 +164,10 @@ def _measures(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     return measures
 
 
-STUDY = Study(Grid, runs, perform, summary, chooses=True)
+def measures(grid: Grid) -> list[str]:
+    """Name what each variant is held against none by."""
+    keys = ("{}_largest_ratio", "{}_accuracy_gain", "{}_width_gain")
+    return measures_of(grid.variants, "none", *keys)
+
+
+STUDY = Study(Grid, runs, perform, summary, measures, needs=("none",), chooses=True)

@@ -295,4 +295,10 @@ _LABELS = {
     "lag_steps": "updates until a jump is followed to 1 %",
 }
 
-STUDY = Study(Grid, runs, perform, summary)
+
+def measures(grid: Grid) -> list[str]:
+    """Name the errors of the layer, and the gain of a trained network."""
+    return [*_LABELS, "lag_error", "precise_gain"]
+
+
+STUDY = Study(Grid, runs, perform, summary, measures)

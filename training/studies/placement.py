@@ -12,6 +12,7 @@ from training.studies.common import (
     Rates,
     Variants,
     best_rate,
+    measures_of,
     point,
     told_number,
     told_share,
@@ -180,4 +181,10 @@ def _plot(recipe: StudyRecipe, results: Results) -> Plot:
     )
 
 
-STUDY = Study(Grid, runs, perform, summary, chooses=True)
+def measures(grid: Grid) -> list[str]:
+    """Name what is left of each place's norms, and what it is held against batch by."""
+    left = measures_of(grid.variants, "", "{}_left")
+    return [*left, *measures_of(grid.variants, "batch", "lead_over_{}", "{}_folded_cost")]
+
+
+STUDY = Study(Grid, runs, perform, summary, measures, needs=("batch",), chooses=True)

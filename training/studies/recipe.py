@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import pydantic
 
 from training.recipe import Recipe
-from training.studies.study import find
+from training.studies.study import Study, find
 from training.studies.verdicts import Claim
 from zoo.errors import InputError, nearest
 from zoo.settings import Settings, Whole
@@ -67,8 +67,10 @@ class StudyRecipe(Settings):
     @pydantic.field_validator("training", mode="before")
     @classmethod
     def _training(cls, value: Any) -> Any:
+        if isinstance(value, Recipe):
+            return value
         # The length of a study's runs is counted in steps.
-        return Recipe(**{"epochs": 1, **value}) if isinstance(value, Mapping) else value
+        return Recipe(**{"epochs": 1, **_table("training", value)})
 
     def replace(self, **changes: Any) -> Self:
         """Make a copy with some values changed; see `zoo.settings.Settings`."""
@@ -96,8 +98,25 @@ class StudyRecipe(Settings):
                 "received 0"
             )
         if not isinstance(self.grid, study.grid):
-            object.__setattr__(self, "grid", study.grid(**dict(self.grid)))
+            object.__setattr__(self, "grid", study.grid(**_table("grid", self.grid)))
+        self._check_measures(study)
         return self
+
+    def _check_measures(self, study: Study) -> None:
+        """Refuse, before the first run, what would be missed after the last one."""
+        missing = [variant for variant in study.needs if variant not in self.grid.variants]
+        if missing:
+            raise ValueError(
+                f"grid.variants: accepted are some with {' and '.join(study.needs)}, which the "
+                f"measures need; received {list(self.grid.variants)}"
+            )
+        measures = study.measures(self.grid)
+        for rule in (rule for claim in self.claims for rule in claim.rules):
+            if rule.measure not in measures:
+                raise ValueError(
+                    f"claims.rules.measure: this grid gives no measure {rule.measure!r}; "
+                    f"{nearest(rule.measure, measures)}"
+                )
 
     @classmethod
     def load(
@@ -133,6 +152,11 @@ class StudyRecipe(Settings):
         for known, changes in forms.items():
             if not isinstance(changes, Mapping):
                 raise InputError(f"{path}: {known}: accepted is a table; received {changes!r}")
+        if "form" in table:
+            raise InputError(
+                f"{path}: form: accepted is {form!r} as it is asked for, and no key of the file; "
+                f"received {table['form']!r}"
+            )
         try:
             return cls(form=form, **_changed(table, forms.get(form, {})))
         except InputError as error:
@@ -177,6 +201,13 @@ def _path(recipe: str | os.PathLike[str]) -> Path:
         f"unknown study {str(recipe)!r}; {nearest(name, list_studies())} "
         "Or pass the path of a TOML file"
     )
+
+
+def _table(key: str, value: Any) -> dict[str, Any]:
+    """Make sure that a value is a table."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{key}: accepted is a table; received {value!r}")
+    return dict(value)
 
 
 def _changed(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

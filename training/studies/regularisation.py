@@ -232,4 +232,9 @@ def _slope(sizes: tuple[int, ...], noises: tuple[float, ...]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(noises), 1)[0])
 
 
-STUDY = Study(Grid, runs, perform, summary, chooses=True)
+def measures(grid: Grid) -> list[str]:
+    """Name what batch is held against none by, and the slope of the noise."""
+    return ["gap_drop", "best_dropout_drop", "accuracy_gain", "noise_slope"]
+
+
+STUDY = Study(Grid, runs, perform, summary, measures, needs=("none", "batch"), chooses=True)

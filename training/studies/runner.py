@@ -18,6 +18,7 @@ from training.studies.study import Run, Study, find
 from training.studies.subject import Builder, Subject, subject
 from zoo.errors import InputError, differences
 from zoo.files import write_json
+from zoo.policies import kept
 
 if TYPE_CHECKING:
     from training.studies.trainer import Bench
@@ -40,7 +41,9 @@ def study(
 ) -> Report:
     """Do a study, or what is left of it.
 
-    Each finished run is a file in ``out``; the same call goes on after the last one of them.
+    Each finished run is a file in ``out``; the same call goes on after the last one of them. The
+    names that Keras has given to layers are forgotten: its session is cleared between models. Its
+    dtype policy is the caller's again at the end.
 
     Args:
         name: A name from `list_studies`, the path of a recipe, or a `StudyRecipe`.
@@ -80,8 +83,9 @@ def study(
     )
     bench = Bench(recipe, given, {} if fold is None else {"fold": fold})
     if out is None:
-        return _complete(bench, chosen, None, progress)
-    with holding(Path(out)):
+        with kept():
+            return _complete(bench, chosen, None, progress)
+    with holding(Path(out)), kept():
         report = _complete(bench, chosen, Path(out), progress)
         report.write(Path(out))
     return report

@@ -1,7 +1,7 @@
 """What every study consists of, and what it makes of its runs."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,8 @@ class Study:
         runs: Lists the runs, given what is known so far: later ones may depend on earlier ones.
         perform: Does one run and returns plain values.
         summary: Makes measures, tables and plots of all runs.
+        measures: Names the measures that there will be, given the grid.
+        needs: The variants that a grid must have, since the measures hold the others against them.
         chooses: Whether it chooses a setting by results: then its recipe holds images out for that.
     """
 
@@ -106,6 +108,8 @@ class Study:
     runs: Callable[["StudyRecipe", Results], list[Run]]
     perform: Callable[[Run, "Bench"], dict[str, Any]]
     summary: Callable[["StudyRecipe", Results], Summary]
+    measures: Callable[[Any], Collection[str]]
+    needs: tuple[str, ...] = ()
     chooses: bool = False
 
 

@@ -81,6 +81,7 @@ def test_recipes_are_accepted(name, form):
 def test_every_study_runs_from_its_recipe_to_its_page(name, tmp_path):
     report = do(name, tmp_path)
     assert report.results
+    assert set(find(name).measures(report.recipe.grid)) == set(report.summary.measures)
     # One seed decides nothing, whatever came out.
     assert {judged.verdict for judged in report.judged} == {"undecided"}
     for file in ("results.json", "results.csv", "results.html", "results.png"):
@@ -104,6 +105,7 @@ def test_the_default_rules_ask_for_measures_that_there_are(name):
         for rule in claim.rules:
             assert len(measures[rule.measure]) == len(recipe.seeds)
     assert len({run.id for run in study.runs(recipe, results)}) == len(results)
+    assert set(study.measures(recipe.grid)) <= set(measures)
 
 
 def made_up(recipe):
@@ -400,6 +402,68 @@ def test_bad_recipes(tmp_path):
         path.write_text(text.replace(old, new, 1))
         with pytest.raises(InputError, match=word):
             training.StudyRecipe.load(path)
+
+
+GRID = '[grid]\nvariants = ["none", '
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"),
+    [
+        ("learning_rate", GRID, GRID.replace('"none", ', ""), "some with none, which the measures"),
+        ("convergence", GRID, GRID.replace('"none", ', ""), "some with none, which the measures"),
+        ("covariate_shift", GRID, GRID.replace('"none", ', ""), "with none, which the measures"),
+        ("initialisation", GRID, GRID.replace('"none", ', ""), "some with none, which the"),
+        ("regularisation", '"none", "batch"', '"none"', "some with none and batch, which the"),
+        ("placement", '"batch", "batch-after"', '"batch-after"', "some with batch, which"),
+        ("batch_size", '"batch", "batch_renorm"', '"batch_renorm"', "some with batch, which"),
+        ("batch_size", "batch_loss_when_small", "batch_loss_when_smal", "did you mean batch_loss"),
+        ("mechanics", '"lag_error"', '"lag"', "no measure 'lag'; did you mean lag_steps"),
+        ("mechanics", "[grid]\n", "[another]\n", "StudyRecipe has no key 'another'"),
+        ("mechanics", "title =", "grid = 5\ntitle =", "grid: accepted is a table; received 5"),
+        ("mechanics", "title =", 'training = "x"\ntitle =', "training: accepted is a table; rec"),
+        ("mechanics", "title =", 'form = "full"\ntitle =', "no key of the file; received 'full'"),
+    ],
+)
+def test_what_would_be_missed_after_the_last_run_is_told_before_the_first(
+    tmp_path, name, old, new, words
+):
+    text = (FOLDER / f"{name}.toml").read_text()
+    assert old in text
+    if new.startswith(("grid", "training")):  # in the place of the table of that name
+        table = new.partition(" ")[0]
+        text = re.sub(rf"(?ms)^\[(\w+\.)?{table}\].*?(?=^\[|\Z)", "", text)
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=words) as caught:
+        training.StudyRecipe.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ("grid = [1, 2]", r"grid: accepted is a table; received \[1, 2\]"),
+        ("training = 5", "training: accepted is a table; received 5"),
+    ],
+)
+def test_a_form_changes_tables_by_tables(tmp_path, changes, words):
+    text = (FOLDER / "mechanics.toml").read_text().partition("[fast]")[0]
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{text}\n[fast]\n{changes}\n")
+    with pytest.raises(InputError, match=words):
+        training.StudyRecipe.load(path, "fast")
+
+
+def test_a_study_leaves_the_dtype_policy_as_it_was():
+    import keras
+
+    before = keras.config.dtype_policy()
+    recipe = training.StudyRecipe.load("initialisation", "fast")
+    mixed = recipe.replace(training=recipe.training.replace(precision="mixed_bfloat16"), steps=1)
+    data = training.load_data("digits", image_size=8)
+    training.study(mixed, data=data, model=builder)
+    assert keras.config.dtype_policy() == before
 
 
 def test_bad_data():
