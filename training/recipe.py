@@ -13,7 +13,7 @@ import tomli_w
 from training.precision import Precision
 from training.views import Views
 from zoo.errors import InputError, differences, nearest
-from zoo.files import write_text
+from zoo.files import is_file, write_text
 from zoo.norm import Norm
 from zoo.registry import Padding, entries, entry
 from zoo.settings import Flag, Number, Settings, Whole
@@ -142,7 +142,8 @@ class Recipe(Settings):
             too, 1, 2 or 6, for figures that were measured so; see `training.views`. With 1 it is
             that of the image alone and nothing else.
         precision: ``float32``, ``mixed_float16``, ``mixed_bfloat16``, or ``auto``:
-            ``mixed_float16`` on a GPU and ``mixed_bfloat16`` on CPUs.
+            ``mixed_float16`` on a GPU, ``mixed_bfloat16`` on CPUs, and ``float32`` on those where
+            TensorFlow computes bfloat16 slowly; see `training.precision`.
         seed: Of the first weights, the order and the augmentation, 0 to 2**32 - 1.
         checkpoint_epochs: A checkpoint is written each time so many epochs are done, 1 to
             100,000. It is also written on Ctrl-C.
@@ -199,8 +200,15 @@ class Recipe(Settings):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _norm_of_the_design(cls, values: Any) -> Any:
-        known = entries().get(values["arch"]) if isinstance(values.get("arch"), str) else None
-        return values if known is None else {"norm": known.norm, **values}
+        if not isinstance(values, Mapping) or not isinstance(values.get("arch"), str):
+            return values
+        known = entries().get(values["arch"])
+        if known is None:
+            return values
+        norm = values.get("norm", known.norm)
+        if isinstance(norm, Mapping) and "kind" not in norm:
+            norm = {**known.norm.model_dump(), **norm}
+        return {**values, "norm": norm}
 
     @pydantic.field_validator("norm", mode="before")
     @classmethod
@@ -339,8 +347,13 @@ def _find(recipe: str | os.PathLike[str]) -> Path:
     """Find the file of a recipe: one of ours by its name, or any by its path."""
     if isinstance(recipe, str) and recipe in list_recipes():
         return FOLDER / f"{recipe}.toml"
+    if not isinstance(recipe, str | os.PathLike):
+        raise InputError(
+            "recipe: accepted are a name from training.list_recipes, the path of a TOML file and a "
+            f"training.Recipe; received {recipe!r}"
+        )
     path = Path(recipe)
-    if path.is_file():
+    if is_file(path):
         return path
     if path.suffix == ".toml" or len(path.parts) > 1:
         raise InputError(f"there is no recipe file {path}")
@@ -356,6 +369,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a TOML file: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _parse(text: str) -> tuple[str, Any]:

@@ -59,6 +59,21 @@ def test_a_design_with_a_norm_of_its_own_is_trained_with_it():
     assert training.Recipe(**given, norm="batch").norm == Norm()
 
 
+@pytest.mark.parametrize(
+    ("arch", "override", "expected"),
+    [
+        ("convnext_tiny", "norm.epsilon=1e-5", Norm("layer", epsilon=1e-5)),
+        ("convnext_tiny", "norm={epsilon = 1e-5}", Norm("layer", epsilon=1e-5)),
+        ("lenet5", "norm.placement=pre_activation", Norm("none", placement="pre_activation")),
+        ("convnext_tiny", "norm.kind=group", Norm("group")),
+    ],
+)
+def test_a_part_of_a_norm_changes_that_of_the_design(tmp_path, arch, override, expected):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "{arch}.x"\narch = "{arch}"\ndataset = "digits"\nepochs = 1\n')
+    assert training.Recipe.load(path, [override]).norm == expected
+
+
 def test_python_values_win_over_texts():
     assert training.Recipe.load("resnet20.digits", ["epochs=3"], epochs=4).epochs == 4
 
@@ -98,6 +113,7 @@ def test_another_architecture_gives_another_name():
         ("name=vgg16.cifar10", ["resnet20.<tag>", "vgg16.cifar10"]),
         ("epochs.more=1", ["epochs", "epochs.more"]),
         ("epochs", ["key=value", "'epochs'"]),
+        ("self=1", ["Recipe has no key 'self'"]),
     ],
 )
 def test_a_bad_override_is_told_in_one_line(override, words):
@@ -113,6 +129,21 @@ def test_unknown_recipes_are_told_with_the_nearest(tmp_path):
         training.Recipe.load("resnet20.cifar")
     with pytest.raises(InputError, match="there is no recipe file"):
         training.Recipe.load(tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (5, "recipe: accepted are a name .* received 5"),
+        (None, "received None"),
+        ("r" * 300, "unknown recipe"),
+        ("r" * 300 + ".toml", "there is no recipe file"),
+        ("/proc/self/mem", "/proc/self/mem cannot be read"),
+    ],
+)
+def test_what_is_no_recipe_is_told(recipe, words):
+    with pytest.raises(InputError, match=words):
+        training.Recipe.load(recipe)
 
 
 def test_a_broken_file_is_named(tmp_path):
