@@ -61,8 +61,11 @@ def rows(
         The rows by name, sorted.
 
     Raises:
-        InputError: There is no such data set, or a number is out of its range.
+        InputError: There is no such data set, a number is out of its range, or a pattern is none.
     """
+    for key, value in (("pattern", pattern), ("dataset", dataset)):
+        if not isinstance(value, str) and not (key == "dataset" and value is None):
+            raise InputError(f"{key}: accepted is a shell-style pattern; received {value!r}")
     if max_parameters is not None and max_parameters <= 0:
         raise InputError(f"max_parameters: accepted is more than 0; received {max_parameters}")
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:

@@ -1,5 +1,6 @@
 """The models that can be built by name, and how a family, ours or a user's, joins them."""
 
+import hashlib
 import importlib.util
 import os
 import pkgutil
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pydantic
 
 from zoo.errors import InputError, nearest
+from zoo.files import expanded, is_file
 from zoo.norm import Norm
 from zoo.settings import Flag, Number, Settings, Whole
 
@@ -112,7 +114,7 @@ def register_model(
         A decorator for a function that takes `zoo.Options` and returns a keras.Model.
 
     Raises:
-        InputError: Another function has that name in the registry already.
+        InputError: Another function has that name in the registry already, or there is no paper.
 
     Example:
         >>> @zoo.register_model(input_shape=(32, 32, 3), num_classes=10, paper="mine")
@@ -122,13 +124,17 @@ def register_model(
         ...     return blocks.model(options, image, {1: x}, name="tiny")
         >>> zoo.create_model("tiny")
     """
+    if not isinstance(paper, str) or not paper:
+        raise InputError(
+            f"paper: accepted is where the design was published, a text; received {paper!r}"
+        )
 
     def register(build: Builder) -> Builder:
         name = build.__name__
         known = _MODELS.get(name)
         if known is not None and known.build.__module__ != build.__module__:
             raise InputError(
-                f"a model named {name!r} is registered already, by {known.build.__module__}; "
+                f"a model named {name!r} is registered already, by {_where(known.build)}; "
                 "name the function otherwise"
             )
         _MODELS[name] = Entry(
@@ -158,25 +164,55 @@ def entries() -> dict[str, Entry]:
         importlib.import_module(f"{package.__name__}.{module.name}")
     for part in os.environ.get(FAMILIES_VARIABLE, "").split(os.pathsep):
         if part:
-            _import_file(Path(part).expanduser())
+            _import_file(expanded(part))
     return dict(sorted(_MODELS.items()))
 
 
 def _import_file(path: Path) -> None:
     """Run a file of somebody's own that registers models, once."""
-    name = f"foldzoo_family_{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ == str(path):
-        return
-    if path.suffix != ".py" or not path.is_file():
+    if path.suffix != ".py" or not is_file(path):
         raise InputError(f"{FAMILIES_VARIABLE}: accepted are Python files; received {path}")
+    # Two files of one name in different folders are two modules.
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]
+    name = f"foldzoo_family_{path.stem}_{place}"
+    if name in sys.modules:
+        return
     spec: Any = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses, for one, look it up meanwhile
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError) as error:
-        raise InputError(f"{path} cannot be imported: {error}") from error
-    sys.modules[name] = module
+    except BaseException as error:
+        del sys.modules[name]
+        if not isinstance(error, Exception | SystemExit):
+            raise
+        what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        why = " ".join(f"{what}{error}".split())
+        raise InputError(f"{path} cannot be imported: {why}") from error
+
+
+def _where(build: Builder) -> str:
+    """Name the file of somebody's own that a builder is in, or the module of ours."""
+    module = build.__module__
+    path = getattr(sys.modules.get(module), "__file__", None)
+    return path if path and module.startswith("foldzoo_family_") else module
+
+
+def resolved_norm(name: str, norm: Any) -> Norm:
+    """Make a Norm of whatever `create_model` may be passed for one.
+
+    Args:
+        name: The model's name.
+        norm: What `Norm.of` takes, or ``default`` for that of the design.
+
+    Returns:
+        The norm.
+
+    Raises:
+        InputError: There is no such model, or no such norm.
+    """
+    found = entry(name).norm
+    return found if isinstance(norm, str) and norm == "default" else Norm.of(norm)
 
 
 def entry(name: str) -> Entry:
@@ -285,7 +321,7 @@ def create_model(
     options = Options(
         input_shape=found.input_shape if input_shape is None else input_shape,
         num_classes=found.num_classes if num_classes is None else num_classes,
-        norm=found.norm if norm == "default" else Norm.of(norm),
+        norm=resolved_norm(name, norm),
         dropout=dropout,
         stochastic_depth=stochastic_depth,
         include_top=include_top,
@@ -299,4 +335,12 @@ def create_model(
             f"{name} takes images of at least {found.min_size}x{found.min_size} pixels; "
             f"received input_shape={options.input_shape}"
         )
-    return found.build(options)
+    import keras
+
+    model = found.build(options)
+    if not isinstance(model, keras.Model):
+        raise InputError(
+            f"{name}: accepted is a builder that returns a keras.Model; that of "
+            f"{_where(found.build)} returned {model!r}"
+        )
+    return model

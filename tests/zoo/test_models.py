@@ -262,6 +262,12 @@ def test_a_wrong_argument_is_told_in_one_line(arguments, told):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("arguments", [{"pattern": 5}, {"pattern": None}, {"dataset": 5}])
+def test_a_pattern_is_a_text(arguments):
+    with pytest.raises(zoo.InputError, match=r"(pattern|dataset): accepted is a shell-style"):
+        zoo.list_models(**arguments)
+
+
 def test_list_models_takes_a_pattern():
     assert zoo.list_models("*110") == ["resnet110"]
     assert zoo.list_models("alex*") == []
@@ -281,7 +287,15 @@ def test_a_users_model_joins_the_registry_and_may_not_take_a_name(monkeypatch):
         zoo.create_model("tiny", input_shape=(4, 16, 1))
 
     def resnet20(options):
-        return tiny(options)
+        """Return nothing, as by a forgotten ``return``."""
 
     with pytest.raises(zoo.InputError, match="a model named 'resnet20' is registered already"):
         zoo.register_model(input_shape=(8, 8, 1), num_classes=2, paper="none")(resnet20)
+    with pytest.raises(zoo.InputError, match=r"paper: accepted is .* a text; received None"):
+        zoo.register_model(input_shape=(8, 8, 1), num_classes=2, paper=None)
+    resnet20.__name__ = "nothing"
+    zoo.register_model(input_shape=(8, 8, 1), num_classes=2, paper="none")(resnet20)
+    with pytest.raises(
+        zoo.InputError, match=r"nothing: .* returns a keras\.Model; .* returned None"
+    ):
+        zoo.create_model("nothing")

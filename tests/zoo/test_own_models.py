@@ -1,5 +1,6 @@
 """Models and weights of a user's own."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -22,7 +23,13 @@ def own(monkeypatch, tmp_path):
     monkeypatch.setenv(registry.FAMILIES_VARIABLE, str(path))
     yield path
     registry._MODELS.pop("tiny", None)
-    sys.modules.pop("foldzoo_family_tiny_family", None)
+    forget()
+
+
+def forget() -> None:
+    """Have the files of one's own read anew."""
+    for name in [name for name in sys.modules if name.startswith("foldzoo_family_")]:
+        del sys.modules[name]
 
 
 def test_the_guides_model_is_one_like_the_others(own):
@@ -48,8 +55,14 @@ def test_weights_load_by_the_path_of_their_folder(tmp_path):
     ("text", "words"),
     [
         (None, "accepted are Python files"),
-        ("x = (", "cannot be imported"),
-        ("import no_such", "no_such"),
+        ("x = (", r"broken_family\.py cannot be imported: SyntaxError"),
+        ("import no_such", r"broken_family\.py cannot be imported: .*no_such"),
+        ("1 / 0", r"broken_family\.py cannot be imported: ZeroDivisionError: division"),
+        ("raise SystemExit(3)", r"broken_family\.py cannot be imported: SystemExit: 3"),
+        (
+            "import zoo\nzoo.register_model(input_shape=(8, 8, 3), num_classes=2, paper=None)",
+            r"broken_family\.py cannot be imported: paper: accepted is",
+        ),
     ],
 )
 def test_a_file_that_is_no_family_is_refused(monkeypatch, tmp_path, text, words):
@@ -59,3 +72,44 @@ def test_a_file_that_is_no_family_is_refused(monkeypatch, tmp_path, text, words)
     monkeypatch.setenv(registry.FAMILIES_VARIABLE, str(path))
     with pytest.raises(zoo.InputError, match=words):
         zoo.list_models()
+    assert not [name for name in sys.modules if name.startswith("foldzoo_family_broken")]
+
+
+ONE = """
+import zoo
+from zoo import blocks
+
+@zoo.register_model(input_shape=(8, 8, 3), num_classes=2, paper="none")
+def {name}(options):
+    image = blocks.image(options)
+    x = blocks.conv_norm_act(image, 8, 3, norm=options.norm, name="stem")
+    return blocks.model(options, image, {{1: x}}, name="{name}")
+"""
+
+
+@pytest.fixture
+def two(monkeypatch, tmp_path):
+    """Two files of one name in two folders, in the environment."""
+    paths = [tmp_path / part / "mine.py" for part in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+    monkeypatch.setenv(registry.FAMILIES_VARIABLE, os.pathsep.join(map(str, paths)))
+    yield paths
+    for name in ("first", "second"):
+        registry._MODELS.pop(name, None)
+    forget()
+
+
+def test_two_files_of_one_name_are_two(two):
+    for path, name in zip(two, ("first", "second"), strict=True):
+        path.write_text(ONE.format(name=name))
+    assert {"first", "second"} <= set(zoo.list_models())
+    assert {"first", "second"} <= set(zoo.list_models())
+
+
+def test_a_name_that_two_files_have_is_refused_and_both_are_named(two):
+    for path in two:
+        path.write_text(ONE.format(name="first"))
+    with pytest.raises(zoo.InputError, match="named 'first' is registered already") as caught:
+        zoo.list_models()
+    assert all(str(path) in str(caught.value) for path in two)
