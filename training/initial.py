@@ -15,7 +15,6 @@ from zoo import keras_files, pretrained
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError, differences, nearest
 
-LOGITS = "logits"  # how the names of layers begin that depend on the classes; see zoo.blocks.model
 NORMS = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
@@ -145,7 +144,14 @@ def load(model: Any, recipe: Recipe, labels: tuple[str, ...]) -> list[str]:
     else:
         source = pretrained.load_weights(card, path)
     is_new = card.labels != labels
-    _copy(source, model, name=card.name, skipped=LOGITS if is_new else None)
+    pretrained.copy_weights(
+        source,
+        model,
+        logits="new" if is_new else "copied",
+        name=f"weights: {card.name}",
+        hint="accepted are, for images of another size, networks in which no layer's shape depends "
+        "on it",
+    )
     told = [f"first weights: {card.name}, SHA-256 {card.sha256}"]
     if is_new:
         told.append(
@@ -226,24 +232,6 @@ def _network(built: Recipe | Card, channels: int) -> dict[str, Any]:
     norms = {f"norm.{key}": value for key, value in built.norm.at_inference().items()}
     same = {key: getattr(built, key) for key in ("arch", "width", "padding")}
     return {**same, "channels": channels, **norms}
-
-
-def _copy(source: Any, model: Any, *, name: str, skipped: str | None) -> None:
-    """Copy weights layer by layer, by name."""
-    given = {layer.name: layer.get_weights() for layer in source.layers}
-    for layer in model.layers:
-        if not layer.weights or layer.name.partition("_")[0] == skipped:
-            continue
-        weights = given.get(layer.name, [])
-        ours = [tuple(weight.shape) for weight in layer.weights]
-        theirs = [weight.shape for weight in weights]
-        if ours != theirs:
-            raise InputError(
-                f"weights: {name} does not fit layer {layer.name!r}, whose shapes are {ours}, "
-                f"there {theirs}; for images of another size accepted are networks in which no "
-                "layer's shape depends on it"
-            )
-        layer.set_weights(weights)
 
 
 def _residual_branches(model: Any) -> Iterator[Any]:

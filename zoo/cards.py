@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pydantic
 
 from zoo.errors import InputError
-from zoo.files import sha256, write_text
+from zoo.files import is_file, sha256, write_text
 from zoo.norm import Norm
 from zoo.preprocessing import Preprocessing
 from zoo.registry import Padding, Size
@@ -150,7 +150,10 @@ class Card(Settings):
             return cls(**values)
         except FileNotFoundError as error:
             raise InputError(f"there is no card {path}") from error
-        except (json.JSONDecodeError, UnicodeDecodeError, InputError) as error:
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        # RecursionError: of brackets in brackets without end.
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, InputError) as error:
             raise InputError(f"{path} is not a card: {error}") from error
 
     def write(self, path: str | os.PathLike[str]) -> Path:
@@ -181,7 +184,7 @@ def own_card(path: str | os.PathLike[str]) -> Card:
         >>> own_card("runs/demo/model.keras").name
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"there is no file {path}")
     card = Card.read(path.parent / CARD_FILE)
     received = sha256(path)

@@ -55,7 +55,7 @@ class Norm(Settings):
     groups: Annotated[Whole, pydantic.Field(ge=1)] = 32
     synchronized: Flag = False
 
-    def __init__(self, kind: str = "batch", **values: Any) -> None:
+    def __init__(self, /, kind: str = "batch", **values: Any) -> None:
         super().__init__(kind=kind, **values)
 
     @pydantic.field_validator("kind", "placement", mode="before")
@@ -91,11 +91,6 @@ class Norm(Settings):
             "norm: accepted are a kind, a zoo.Norm, a mapping of its arguments or None; "
             f"received {value!r}"
         )
-
-    @property
-    def is_batch(self) -> bool:
-        """Whether inference uses stored statistics, so that the layer can be folded away."""
-        return self.kind in BATCH_KINDS
 
     def at_inference(self) -> dict[str, Any]:
         """Choose the values that decide what a model with given weights computes.

@@ -3,20 +3,21 @@
 import inspect
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo import downloads, official
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError, differences, nearest
-from zoo.files import sha256
-from zoo.norm import Norm
-from zoo.registry import create_model
+from zoo.files import is_file, sha256
+from zoo.registry import create_model, resolved_norm
 
 if TYPE_CHECKING:
     import keras
 
 FOLDERS_VARIABLE = "FOLDZOO_MODELS"
 HUGGING_FACE = "hf://"
+LOGITS = "logits"  # how the names of layers begin that depend on the classes; see zoo.blocks.model
+Logits = Literal["copied", "fitting", "new"]
 
 
 def folders() -> list[Path]:
@@ -55,7 +56,7 @@ def folder(name: str | os.PathLike[str]) -> Path:
         InputError: There are no weights of that name in a folder; the nearest names are told.
     """
     if isinstance(name, os.PathLike):
-        if (Path(name) / CARD_FILE).is_file():
+        if is_file(Path(name) / CARD_FILE):
             return Path(name)
         raise InputError(f"accepted is a folder with a {CARD_FILE}; there is none in {name}")
     if not isinstance(name, str):
@@ -132,7 +133,7 @@ def load_model(name: str | os.PathLike[str], **overrides: Any) -> "keras.Model":
         if not overrides:
             return source
         model = create_model(about.arch, **{**_built_with(about), **overrides})
-        _copy(source, model, name=about.name)
+        _carry(source, model, name=about.name)
         return model
     where = folder(name)
     return load_weights(Card.read(where / CARD_FILE), where / MODEL_FILE, **overrides)
@@ -161,7 +162,7 @@ def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
     from zoo import keras_files
 
     _check_overrides(card, overrides)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{card.name}: the weight file {path} is missing")
     received = sha256(path)
     if received != card.sha256:
@@ -171,7 +172,7 @@ def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
         )
     model = create_model(card.arch, **{**_built_with(card), **overrides})
     source = keras_files.load(path)
-    _copy(source, model, name=card.name)
+    _carry(source, model, name=card.name)
     return model
 
 
@@ -201,7 +202,7 @@ def _check_overrides(card: Card, overrides: dict[str, Any]) -> None:
             f"accepted is {card.padding!r}; received {padding!r}"
         )
     trained = card.norm.at_inference()
-    asked = Norm.of(overrides.get("norm", card.norm)).at_inference()
+    asked = resolved_norm(card.arch, overrides.get("norm", card.norm)).at_inference()
     differing = differences(asked, trained)
     if differing:
         raise InputError(
@@ -210,18 +211,40 @@ def _check_overrides(card: Card, overrides: dict[str, Any]) -> None:
         )
 
 
-def _copy(source: "keras.Model", model: "keras.Model", *, name: str) -> None:
-    """Copy weights layer by layer, by name; only the logits may differ."""
+def _carry(source: "keras.Model", model: "keras.Model", *, name: str) -> None:
+    """Copy weights into a model that was built with overrides; only the logits may differ."""
+    hint = "with these overrides; accepted are overrides that change no layer but the logits"
+    copy_weights(source, model, logits="fitting", name=name, hint=hint)
+
+
+def copy_weights(
+    source: "keras.Model", model: "keras.Model", *, logits: Logits, name: str, hint: str
+) -> None:
+    """Copy weights layer by layer, by name.
+
+    Args:
+        source: The model that has them.
+        model: The one that gets them, changed in place.
+        logits: Of the layers that depend on the classes: whether their weights are ``copied`` as
+            all others are, only where they are ``fitting``, or stay ``new``.
+        name: What the weights are called.
+        hint: What is accepted, for the message.
+
+    Raises:
+        InputError: The weights do not fit a layer.
+    """
     given = {layer.name: layer for layer in source.layers}
     for layer in model.layers:
-        if not layer.weights:
+        is_logits = layer.name.partition("_")[0] == LOGITS
+        if not layer.weights or (is_logits and logits == "new"):
             continue
         weights = given[layer.name].get_weights() if layer.name in given else []
-        shapes = [tuple(weight.shape) for weight in layer.weights]
-        if [weight.shape for weight in weights] == shapes:
+        ours = [tuple(weight.shape) for weight in layer.weights]
+        theirs = [weight.shape for weight in weights]
+        if ours == theirs:
             layer.set_weights(weights)
-        elif layer.name != "logits":
+        elif not (is_logits and logits == "fitting"):
             raise InputError(
-                f"{name}: the weights do not fit layer {layer.name!r} with these overrides; "
-                "accepted are overrides that change no layer but the logits"
+                f"{name}: the weights do not fit layer {layer.name!r}, whose shapes are {ours}, "
+                f"there {theirs}, {hint}"
             )

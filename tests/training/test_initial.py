@@ -158,7 +158,7 @@ def test_images_of_another_size_do_not_fit_a_layer_that_depends_on_it(recipe, tm
     model = zoo.create_model("vgg11", input_shape=(32, 32, 3), num_classes=10, **changes)
     path = saved(tmp_path / "a", model, arch="vgg11", width=0.0625, norm=zoo.Norm("none"))
     wanted = training.Recipe.load(recipe, arch="vgg11", weights=str(path), image_size=64, **changes)
-    with pytest.raises(InputError, match=r"does not fit layer 'head_1_dense', .* \[\(128, 256\)"):
+    with pytest.raises(InputError, match=r"do not fit layer 'head_1_dense', .* \[\(128, 256\)"):
         begun(wanted)
 
 

@@ -18,6 +18,7 @@ from zoo.norm import KINDS, PLACEMENTS, group_count
         ({"kind": "bacth"}, "Norm.kind: unknown kind 'bacth'; did you mean batch"),
         ({"placement": "before_activaton"}, "did you mean before_activation"),
         ({"momentun": 0.9}, "Norm has no key 'momentun'; did you mean momentum"),
+        ({"self": 1}, "Norm has no key 'self'"),
         ({"center": "yes"}, "Norm.center: input should be a valid boolean; received 'yes'"),
         ({"scale": 1}, "Norm.scale: input should be a valid boolean; received 1"),
         ({"groups": True}, "Norm.groups: input should be a valid integer; received True"),

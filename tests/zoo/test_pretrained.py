@@ -82,6 +82,7 @@ def test_the_body_alone(weights):
         ({"norm": "group"}, r"it differs in .*kind \('group', there 'batch'\)"),
         ({"norm": "batch"}, r"it differs in epsilon \(1e-05, there 0\.001\); accepted are"),
         ({"norm": None}, "kind"),
+        ({"norm": "default"}, r"it differs in epsilon \(1e-05, there 0\.001\)"),
         ({"norm": zoo.Norm(epsilon=1e-3, center=False)}, r"center \(False, there True\)"),
         ({"norm": zoo.Norm(epsilon=1e-3, placement="after_activation")}, "it differs in placement"),
         ({"nrom": "batch"}, "unknown override 'nrom'; did you mean norm"),
@@ -90,6 +91,33 @@ def test_the_body_alone(weights):
 def test_an_override_that_the_weights_do_not_fit_is_refused(weights, overrides, told):
     with pytest.raises(zoo.InputError, match=told):
         zoo.load_model("resnet20.test", **overrides)
+
+
+def test_the_norm_of_the_design_may_be_asked_for():
+    assert zoo.load_model("resnet20.digits", norm="default").name == "resnet20"
+
+
+def test_logits_of_several_layers_may_all_be_new(tmp_path):
+    build = {"input_shape": (32, 32, 3), "norm": "none", "width": 0.125}
+    model = zoo.create_model("squeezenet1_1", num_classes=10, **build)
+    path = keras_files.save(model, tmp_path / cards.MODEL_FILE)
+    card = a_card(
+        model,
+        path,
+        name="squeezenet1_1.test",
+        arch="squeezenet1_1",
+        input_shape=(32, 32, 3),
+        norm=zoo.Norm("none"),
+        width=0.125,
+        preprocessing=zoo.Preprocessing(size=(32, 32)),
+    )
+    card.write(tmp_path / cards.CARD_FILE)
+    five = zoo.load_model(tmp_path, num_classes=5)
+    assert five.output_shape == (None, 5)
+    one, two = (each.get_layer("stem_conv").get_weights()[0] for each in (model, five))
+    np.testing.assert_array_equal(one, two)
+    with pytest.raises(zoo.InputError, match="do not fit layer 'stem_conv'"):
+        zoo.load_model(tmp_path, num_classes=5, width=0.25)
 
 
 def test_what_matters_in_training_only_may_be_another(weights):
@@ -148,13 +176,21 @@ def test_unknown_weights_and_missing_files(weights):
         zoo.load_model("resnet20.test")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"name": "a.b"}', '{"nmae": 1}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"name": "a.b"}', '{"nmae": 1}', '{"self": 1}', "[" * 100_000]
+)
 def test_a_damaged_card_is_told_in_one_line(tmp_path, content):
     path = tmp_path / "card.json"
     path.write_text(content)
     with pytest.raises(zoo.InputError, match="is not a card") as caught:
         cards.Card.read(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/proc/self/mem", "/dev/null/card.json", "c" * 300])
+def test_a_card_that_cannot_be_read_is_told(path):
+    with pytest.raises(zoo.InputError, match="cannot be read"):
+        cards.Card.read(path)
 
 
 def test_preprocessing_is_scale_then_mean_then_std():
