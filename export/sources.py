@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zoo import keras_files, pretrained
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError
-from zoo.files import sha256
+from zoo.files import is_dir, is_file, sha256
 from zoo.history import HISTORY_FILE, read
 from zoo.preprocessing import Preprocessing
 
@@ -97,7 +97,7 @@ def source(
     if pretrained.is_fetched(what):
         return Source(str(what), pretrained.load_model(what), pretrained.card(what))
     path = _path(what)
-    if card is None and (path.parent / CARD_FILE).is_file():
+    if card is None and is_file(path.parent / CARD_FILE):
         card = Card.read(path.parent / CARD_FILE)
     own = card is not None and _speaks_of(card, path)
     model = keras_files.load(path)
@@ -123,8 +123,8 @@ def refuse_overwriting(what: str | os.PathLike[str], out: str | os.PathLike[str]
         InputError: It is the same file, or the weights that a card beside it speaks of.
     """
     path, out = _path(what), Path(out)
-    same = out.exists() and path.exists() and out.samefile(path)
-    if same or (out.name == MODEL_FILE and (out.parent / CARD_FILE).is_file()):
+    same = is_file(out) and is_file(path) and out.samefile(path)
+    if same or (out.name == MODEL_FILE and is_file(out.parent / CARD_FILE)):
         raise InputError(
             f"cannot write {out}: it holds trained weights, which would be lost; accepted is "
             f"another name, for example {out.with_name('folded.keras')}"
@@ -142,8 +142,9 @@ def unknown_preprocessing(name: str) -> InputError:
 def _path(what: str | os.PathLike[str]) -> Path:
     """Tell a name from a file, and find the file of a name."""
     path = Path(what)
-    is_file = path.exists() or path.suffix in (".keras", ".h5", ".onnx") or len(path.parts) > 1
-    return path if is_file else pretrained.folder(str(what)) / MODEL_FILE
+    is_there = is_file(path) or is_dir(path)
+    is_meant = is_there or path.suffix in (".keras", ".h5", ".onnx") or len(path.parts) > 1
+    return path if is_meant else pretrained.folder(str(what)) / MODEL_FILE
 
 
 def _speaks_of(card: Card, path: Path) -> bool:

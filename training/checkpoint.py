@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import InputError
-from zoo.files import replacing
+from zoo.files import is_file, replacing
 
 FILE = "checkpoint.npz"
 
@@ -60,7 +60,7 @@ class State:
 
 def exists(folder: Path) -> bool:
     """Say whether a folder holds a checkpoint."""
-    return (folder / FILE).is_file()
+    return is_file(folder / FILE)
 
 
 def save(folder: Path, model: Any, state: State) -> Path:

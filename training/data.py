@@ -217,6 +217,10 @@ def load_data(
     """
     from training.loading import Loading, common_view
 
+    if not isinstance(name, str):
+        raise InputError(
+            f"dataset: accepted is a name, such as 'digits', or 'folder:PATH'; received {name!r}"
+        )
     source = SOURCES.get(name, Source())
     raw = _read(name, source, None if data_dir is None else os.fspath(data_dir))
     loading = Loading(name, raw, MEMORY, skip_corrupt=skip_corrupt)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import InputError
+from zoo.files import expanded, is_dir, is_file
 from zoo.preprocessing import Preprocessing, image_size
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def read_folder(name: str) -> "Raw":
     path = name.removeprefix(PREFIX)
     if not path:
         raise InputError(f"dataset: accepted is {PREFIX}PATH; received {name}")
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        what = "that is a file" if root.exists() else "there is no such folder"
+    root = expanded(path)
+    if not is_dir(root):
+        what = "that is a file" if is_file(root) else "there is no such folder"
         raise InputError(f"dataset {name}: {what}; accepted is a folder of images by class")
     try:
         return _found(root, Raw)

@@ -18,7 +18,7 @@ from training.recipe import Recipe
 from zoo import history
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError
-from zoo.files import sha256
+from zoo.files import is_file, sha256
 
 if TYPE_CHECKING:
     import keras
@@ -131,7 +131,7 @@ def keep_recipe(recipe: str | os.PathLike[str] | Recipe, folder: Path) -> None:
         InputError: The recipe is the file that the run would leave its own recipe in.
     """
     own = folder / RECIPE_FILE
-    if isinstance(recipe, Recipe) or not (Path(recipe).is_file() and own.is_file()):
+    if isinstance(recipe, Recipe) or not (is_file(recipe) and is_file(own)):
         return
     if own.samefile(recipe):
         raise InputError(
@@ -168,7 +168,7 @@ def command(
 def card_of(folder: Path) -> Card | None:
     """Read the card of a run, if there is one."""
     path = folder / CARD_FILE
-    return Card.read(path) if path.is_file() else None
+    return Card.read(path) if is_file(path) else None
 
 
 def read(folder: Path, card: Card) -> Result | None:

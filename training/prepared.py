@@ -82,7 +82,9 @@ def _builder(name: str, data_dir: str | None) -> Any:
 
         known = {*tfds.list_builders(with_community_datasets=False), *SOURCES}
         raise InputError(f"unknown dataset {name!r}; {nearest(name, known)}") from error
-    except (AssertionError, ValueError) as error:  # an unknown version or configuration
+    # An unknown version or configuration; a package that the set needs, or a path, that is not
+    # there.
+    except (AssertionError, ValueError, ImportError, OSError) as error:
         raise InputError(f"dataset {name!r}: {_first_line(error)}") from error
 
 

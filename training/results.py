@@ -15,7 +15,7 @@ from training.recipe import Recipe
 from zoo import history
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError
-from zoo.files import sha256
+from zoo.files import is_dir, sha256
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,8 @@ def seed_cells(found: Seeds) -> list[str]:
 
 def _places(folder: Path) -> list[Path]:
     """Find the folders of runs in a folder, itself included."""
+    if not is_dir(folder):
+        return [folder]
     marks = (CARD_FILE, checkpoint.FILE, MODEL_FILE)
     found = {path.parent for mark in marks for path in folder.rglob(mark)}
     return sorted(place for place in found if not _is_hidden(place, folder)) or [folder]
@@ -191,7 +193,7 @@ def _is_hidden(place: Path, folder: Path) -> bool:
 
 def _card(folder: Path) -> Card:
     """Read the card of a finished run."""
-    if not folder.is_dir():
+    if not is_dir(folder):
         raise InputError(f"there is no folder {folder}")
     if not any((folder / name).is_file() for name in (CARD_FILE, MODEL_FILE)):
         raise InputError(f"{folder}: there is no run in it")

@@ -15,6 +15,9 @@ class InputError(ValueError):
     """
 
 
+_LISTED = 40  # of the options, so that a line stays one that is read
+
+
 def nearest(word: str, options: Iterable[str], *, most: int = 3) -> str:
     """Say which of the options a misspelt word may have meant.
 
@@ -24,14 +27,18 @@ def nearest(word: str, options: Iterable[str], *, most: int = 3) -> str:
         most: How many to name.
 
     Returns:
-        A clause such as ``did you mean resnet20, resnet32?``, or ``accepted: ...`` with every
-        option when none is near.
+        A clause such as ``did you mean resnet20, resnet32?``, or ``accepted: ...`` with the
+        options, the first ones of many, when none is near. Capitals make no difference.
     """
     options = sorted(options)
-    near = difflib.get_close_matches(word, options, n=most, cutoff=0.5)
+    plain = {option.lower(): option for option in reversed(options)}
+    near = difflib.get_close_matches(word.lower(), plain, n=most, cutoff=0.5)
     if near:
-        return f"did you mean {', '.join(near)}?"
-    return f"accepted: {', '.join(options)}" if options else "there are none"
+        return f"did you mean {', '.join(plain[found] for found in near)}?"
+    if not options:
+        return "there are none"
+    more = f", ... ({len(options)} in all)" if len(options) > _LISTED else ""
+    return f"accepted: {', '.join(options[:_LISTED])}{more}"
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import InputError
-from zoo.files import replacing
+from zoo.files import is_dir, is_file, replacing
 
 if TYPE_CHECKING:
     import keras
@@ -67,8 +67,8 @@ def check(path: str | os.PathLike[str]) -> None:
         InputError: It is missing, not such an archive, truncated, or a byte in it has changed.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if not is_file(path):
+        what = "is a folder" if is_dir(path) else "does not exist"
         raise InputError(f"{path} {what}; accepted is a Keras model file (.keras)")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -201,6 +201,28 @@ def test_prepared_sets_are_read_whole(name, counts, tfds_dir):
     )
 
 
+@pytest.mark.parametrize("name", [5, None, b"digits"])
+def test_the_name_of_a_set_is_a_text(name):
+    with pytest.raises(InputError, match="dataset: accepted is a name"):
+        training.load_data(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("CIFAR10", r"unknown dataset 'CIFAR10'; did you mean cifar10\b"),
+        ("qqqq", r"accepted: .*, \.\.\. \(\d+ in all\)$"),
+        ("huggingface:mnist", "huggingface:mnist"),
+    ],
+)
+def test_an_unknown_set_is_told_in_one_short_line(name, words):
+    pytest.importorskip("tensorflow_datasets")
+    with pytest.raises(InputError, match=words) as caught:
+        training.load_data(name)
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
 def test_some_images_are_always_the_same_ones():
     train = training.load_data("digits").train
     some = train.some(100)

@@ -390,6 +390,19 @@ def test_a_folder_has_a_path():
         load("")
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("~no-such-user/x", "home folder is not known"),
+        ("a" * 300, "there is no such folder"),
+        ("/dev/null/x", "there is no such folder"),
+    ],
+)
+def test_a_path_that_cannot_be_one_is_told(path, words):
+    with pytest.raises(InputError, match=words):
+        load(path)
+
+
 def test_recipes_take_any_path(recipe):
     for name in ("folder:~/my pictures", "folder:/a/b (1)/ü", "folder:C:\\data", "cmaterdb/bangla"):
         assert training.Recipe.load(recipe, [f"dataset={name}"]).dataset == name

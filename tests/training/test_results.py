@@ -165,6 +165,10 @@ def test_an_empty_folder_is_told(capsys, tmp_path):
     assert f"error: {tmp_path}: there is no run in it" in capsys.readouterr().err
 
 
+def test_a_name_that_is_too_long_is_told():
+    assert read(["r" * 300]).broken == (f"there is no folder {'r' * 300}",)
+
+
 def test_a_card_with_a_recipe_that_is_none_is_broken(folder):
     path = folder / "longer" / "card.json"
     card = json.loads(path.read_text())
