@@ -39,6 +39,7 @@ _PARTS = re.compile(
     rf"|models/[^/]+/(model\.onnx|{re.escape(PAGE_FILE)}|sample[0-9]+\.png)"
 )
 _KEYS = {"slug", "title", "file", "report", "channels", "labels", "samples", "facts", "fold"}
+_NEWER_KEYS = {"activation"}  # which pages of before lack
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Bundle:
         proto: Its ONNX file, with the preprocessing inside.
         channels: How many colours an image has there.
         labels: The classes' names; empty where the file has none.
+        activation: What the file applies at its end, if it gives no logits.
         samples: A few test images, as PNG files, with the classes that they show.
         facts: What a person wants to know of the model.
         fold: What became of each BatchNorm.
@@ -61,6 +63,7 @@ class Bundle:
     proto: "onnx.ModelProto"
     channels: int
     labels: tuple[str, ...]
+    activation: str | None
     samples: list[tuple[bytes, str]]
     facts: list[tuple[str, str]]
     fold: list[tuple[str, str, str]]
@@ -152,7 +155,12 @@ def _read(folder: Path) -> Bundle:
             f"{folder / REPORT_FILE} is damaged: {lacking}; accepted is one as zoo export wrote it"
         ) from error
     return Bundle(
-        folder=folder, proto=proto, channels=preprocessing.channels, labels=labels, **shown
+        folder=folder,
+        proto=proto,
+        channels=preprocessing.channels,
+        labels=labels,
+        activation=said.get("activation"),
+        **shown,
     )
 
 
@@ -186,7 +194,7 @@ def _tells_models(path: Path) -> bool:
     """Say whether a file is the list of models that we write; anybody may call a file so."""
     try:
         models = json.loads(path.read_text(encoding="utf-8"))
-        return bool(models) and all(set(model) == _KEYS for model in models)
+        return bool(models) and all(set(model) - _NEWER_KEYS == _KEYS for model in models)
     except (OSError, ValueError, TypeError, RecursionError):
         return False
 
@@ -224,6 +232,7 @@ def _write_model(bundle: Bundle, folder: Path, slug: str) -> dict[str, Any]:
         "report": f"models/{slug}/{PAGE_FILE}",
         "channels": bundle.channels,
         "labels": list(bundle.labels),
+        "activation": bundle.activation,
         "samples": samples,
         "facts": bundle.facts,
         "fold": bundle.fold,

@@ -324,6 +324,8 @@ def _compare(
     given: "Source", folded: "keras.Model", path: Path, data: Data | None
 ) -> tuple[Accuracy | None, tuple[Sample, ...]]:
     """Let the trained model, the folded one and the file classify the same images."""
+    from export.onnx_file import probable
+
     if data is None:
         return None, ()
     images, truth = data
@@ -337,7 +339,7 @@ def _compare(
     labels = given.labels or tuple(map(str, range(onnx.shape[-1])))
     chosen = choose(truth, onnx.argmax(axis=-1))
     pixels = undone(images[chosen], given.known_preprocessing)
-    shares = probabilities(onnx[chosen])
+    shares = probabilities(onnx[chosen], probable(folded))
     shown = zip(pixels, truth[chosen], shares, strict=True)
     return accuracies, tuple(sample(*one, labels=labels) for one in shown)
 

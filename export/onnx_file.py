@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 LAYOUTS = ("NHWC", "NCHW")
 CLAMPS = ("convolution", "max_min")
-_PROBABLE = ("softmax", "sigmoid")
 
 # The batch on which every export is compared with Keras. It is small, a gate against wrong files,
 # which are off by orders of magnitude: `export.validate` judges rounding, on many more inputs.
@@ -108,6 +107,7 @@ def to_onnx(
             layout=layout,
             sha256=given.sha256,
             kept=kept,
+            activation=probable(given.model),
         )
         del written
         # Only now: the conversion itself takes thirty times the weights' memory.
@@ -152,7 +152,7 @@ def _check_images(given: Subject, *, layout: str, probabilities: bool) -> None:
             f"{len(given.model.outputs)}"
         )
     layer, activation = last_activation(given.model)
-    if activation in _PROBABLE:
+    if activation in onnx_metadata.PROBABLE:
         raise InputError(
             f"probabilities: accepted are models that end in logits; the layer {layer!r} "
             f"applies a {activation} already"
@@ -170,7 +170,22 @@ def has_logits(model: "keras.Model") -> bool:
     """
     shape = model.outputs[0].shape
     several = len(shape) == 2 and shape[1] is not None and shape[1] > 1
-    return len(model.outputs) == 1 and several and last_activation(model)[1] not in _PROBABLE
+    return len(model.outputs) == 1 and several and probable(model) is None
+
+
+def probable(model: "keras.Model") -> str | None:
+    """Name what a model's only output has been through, where it is no logits.
+
+    Args:
+        model: A built functional or Sequential model.
+
+    Returns:
+        ``softmax`` or ``sigmoid``; else None.
+    """
+    if len(model.outputs) != 1:
+        return None
+    _, activation = last_activation(model)
+    return activation if activation in onnx_metadata.PROBABLE else None
 
 
 def _converted(

@@ -19,8 +19,15 @@ PREFIX = "foldzoo."
 PRODUCER = "foldzoo"
 INPUT_KEY, PIXELS = f"{PREFIX}input", "pixels"
 # What a server needs to be told to feed the file and to read its answer.
-FEEDING = tuple(f"{PREFIX}{key}" for key in ("input", "labels", "layout", "preprocessing"))
-_FORMS = {"input": PIXELS, "layout": "NHWC|NCHW", "source_sha256": "[0-9a-f]{64}"}
+_FEEDING = ("activation", "input", "labels", "layout", "preprocessing")
+FEEDING = tuple(f"{PREFIX}{key}" for key in _FEEDING)
+PROBABLE = ("softmax", "sigmoid")  # what a model may apply at its end, in place of giving logits
+_FORMS = {
+    "activation": "|".join(PROBABLE),
+    "input": PIXELS,
+    "layout": "NHWC|NCHW",
+    "source_sha256": "[0-9a-f]{64}",
+}
 _PACKAGES = ("foldzoo", "keras", "tensorflow", "tf2onnx", "onnx")
 
 
@@ -32,6 +39,7 @@ def write_metadata(
     layout: str,
     sha256: str,
     kept: Sequence[tuple[str, str]],
+    activation: str | None,
 ) -> None:
     """Put into a model what a server needs to feed and read it, and what it was made from.
 
@@ -42,10 +50,12 @@ def write_metadata(
         layout: ``NHWC`` or ``NCHW``.
         sha256: The fingerprint of the Keras model that it was made from.
         kept: The BatchNorms left in it, as pairs of layer and reason.
+        activation: What it applies at its end, of `PROBABLE`; None where it gives logits.
     """
     import onnx
 
     values: dict[str, Any] = {
+        "activation": activation,
         "batchnorm_kept": [{"layer": layer, "reason": reason} for layer, reason in kept],
         "labels": None if labels is None else list(labels),
         "layout": layout,
@@ -70,8 +80,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         path: The file.
 
     Returns:
-        The values by key: ``preprocessing`` (a mapping that `zoo.preprocessing.Preprocessing`
-        takes), ``input`` (``pixels`` where the preprocessing is inside), ``labels``, ``layout``,
+        The values by key: ``activation`` (``softmax`` or ``sigmoid``, where the output is no
+        logits), ``preprocessing`` (a mapping that `zoo.preprocessing.Preprocessing` takes), ``input`` (``pixels`` where the preprocessing is inside), ``labels``, ``layout``,
         ``source_sha256``, ``versions``, ``batchnorm_kept``, ``quantization``; only those that the
         file has.
 

@@ -47,6 +47,7 @@ class Classifier:
     preprocessing: Preprocessing | None
     labels: tuple[str, ...]
     takes: tuple[int | None, ...]
+    activation: str | None = None
     from_pixels: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
@@ -92,7 +93,7 @@ class Classifier:
             )
         if not np.isfinite(logits).all():
             raise InputError(f"{self.name}: its logits for {path} are not finite")
-        probability = probabilities(logits)[0]
+        probability = probabilities(logits, self.activation)[0]
         order = np.argsort(-probability, kind="stable")[:most]
         labels = self.labels or tuple(map(str, range(len(probability))))
         if len(labels) != len(probability):
@@ -142,6 +143,8 @@ def is_onnx(what: str | os.PathLike[str]) -> bool:
 
 def _from_keras(what: str | os.PathLike[str]) -> Classifier:
     """Make a classifier of pretrained weights or a Keras file, with the card beside it."""
+    from export.onnx_file import probable
+
     given = source(what)
     shape = given.model.input_shape
     return Classifier(
@@ -150,6 +153,7 @@ def _from_keras(what: str | os.PathLike[str]) -> Classifier:
         preprocessing=given.known_preprocessing,
         labels=given.labels,
         takes=tuple(shape[1:]) if isinstance(shape, tuple) else (),
+        activation=probable(given.model),
     )
 
 
@@ -196,6 +200,7 @@ def _told(said: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "preprocessing": None if preprocessing is None else Preprocessing(**preprocessing),
         "labels": tuple(said.get("labels") or ()),
+        "activation": said.get("activation"),
     }
 
 
@@ -274,9 +279,18 @@ def onnx_logits(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return logits
 
 
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Turn logits, (batch, classes), into probabilities, in float64."""
-    return softmax(logits.astype(np.float64))
+def probabilities(logits: np.ndarray, activation: str | None = None) -> np.ndarray:
+    """Turn logits, (batch, classes), into probabilities, in float64.
+
+    Args:
+        logits: What a model answers.
+        activation: What it has applied at its end already, if anything: these are probabilities.
+
+    Returns:
+        Of the same shape.
+    """
+    wide = logits.astype(np.float64)
+    return softmax(wide) if activation is None else wide
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:

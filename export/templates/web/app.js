@@ -123,7 +123,8 @@ async function classify() {
     const milliseconds = performance.now() - start;
     if (mine !== turn) return;
     find("status").textContent = name;
-    showClasses(softmax(logits.data), model.labels);
+    const shares = model.activation ? Array.from(logits.data) : softmax(logits.data);
+    showClasses(shares, model.labels);
     find("latency").textContent =
       `${milliseconds.toFixed(1)} ms in this browser, with resizing, on one thread`;
   } catch (error) {
