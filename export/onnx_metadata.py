@@ -81,7 +81,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns:
         The values by key: ``activation`` (``softmax`` or ``sigmoid``, where the output is no
-        logits), ``preprocessing`` (a mapping that `zoo.preprocessing.Preprocessing` takes), ``input`` (``pixels`` where the preprocessing is inside), ``labels``, ``layout``,
+        logits), ``preprocessing`` (a mapping that `zoo.preprocessing.Preprocessing` takes),
+        ``input`` (``pixels`` where the preprocessing is inside), ``labels``, ``layout``,
         ``source_sha256``, ``versions``, ``batchnorm_kept``, ``quantization``; only those that the
         file has.
 

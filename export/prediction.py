@@ -38,6 +38,7 @@ class Classifier:
         labels: The classes' names; empty where nobody knows.
         takes: The shape of one image that it takes, (height, width, channels); None or -1 for a
             side of any size.
+        activation: What it applies at its end, ``softmax`` or ``sigmoid``; None for logits.
         from_pixels: Turns uint8 images of any one size, (batch, height, width, channels), into
             logits, where the preprocessing is inside the model; else None.
     """

@@ -2,14 +2,17 @@
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 from keras import layers
 
 import export
+from export import prediction
 from export.heads import last_activation
 from export.onnx_file import has_logits
 from export.rules import backward_rule, engine
 from zoo.errors import InputError
+from zoo.preprocessing import Preprocessing
 
 ENDS = {
     "plain": lambda model: model,
@@ -82,3 +85,20 @@ def test_a_wrong_fold_before_a_saturated_softmax_is_found(end, monkeypatch):
     certificate = export.certify(model, folded)
     assert not certificate.ok
     assert certificate.algebra > 1e-6
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
+def test_probabilities_are_shown_as_the_model_gives_them(end, activation, tmp_path):
+    model = end(classifier(activation, scale=3))
+    image = PIL.Image.fromarray(
+        np.random.default_rng(1).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    )
+    image.save(tmp_path / "image.png")
+    made = Preprocessing(size=(8, 8))
+    path = export.to_onnx(export.fold(model), tmp_path / "model.onnx", preprocessing=made)
+    shown = dict(prediction.classifier(path).top(tmp_path / "image.png"))
+    given = np.asarray(model(made(made.read(tmp_path / "image.png")[np.newaxis])))[0]
+    wanted = given if activation else np.exp(given) / np.exp(given).sum()
+    for number, share in enumerate(wanted):
+        assert shown[str(number)] == pytest.approx(share, rel=1e-4)
