@@ -92,6 +92,28 @@ class Data:
                 f"{_few(tuple(labels))}; accepted is data with the model's own classes"
             )
 
+    def held_out(self, share: float) -> tuple[Split, Split | None]:
+        """Divide the training images into those learned from and those held out.
+
+        Args:
+            share: The part of each class that is held out.
+
+        Returns:
+            Both; None for the second where the share is 0.
+
+        Raises:
+            InputError: The share is so small that it holds no image out.
+        """
+        if not share:
+            return self.train, None
+        learned, held = stratified(self.train.labels, share)
+        if not len(held):
+            raise InputError(
+                f"holdout: accepted is a share that holds out at least one of {len(self.train)} "
+                f"images, or 0; received {share}"
+            )
+        return self.train.take(learned), self.train.take(held)
+
     def digest(self) -> str:
         """Hash by what it is known again, without decoding an image.
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import tomli_w
 
+from training.overrides import assign, parse
 from training.precision import Precision
 from training.views import Views
 from zoo.errors import InputError, differences, nearest
@@ -282,9 +283,9 @@ class Recipe(Settings):
                 cls(**table)
             except InputError as error:
                 raise InputError(f"{where}{error}") from error
-        changes = [_parse(text) for text in overrides] + list(values.items())
+        changes = [parse(text) for text in overrides] + list(values.items())
         for key, value in changes:
-            _assign(table, key, value)
+            assign(table, key, value)
         changed = {key for key, _ in changes}
         if "arch" in changed and "name" not in changed:
             table["name"] = f"{table['arch']}.{table['name'].partition('.')[2]}"
@@ -371,34 +372,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not a TOML file: {error}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _parse(text: str) -> tuple[str, Any]:
-    """Split ``key=value`` and read the value as TOML, or as a string where it is not."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise InputError(f"accepted is key=value, for example epochs=2; received {text!r}")
-    try:
-        parsed = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-    # A value of several lines could be read as several keys; it is a string.
-    return key.strip(), parsed["value"] if len(parsed) == 1 else value.strip()
-
-
-def _assign(table: dict[str, Any], key: str, value: Any) -> None:
-    """Set a value in nested tables by its dotted key."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        inner = table.setdefault(parent, {})
-        if isinstance(inner, Settings):
-            inner = table[parent] = inner.model_dump(mode="json")
-        if isinstance(inner, str) and parent == "norm":
-            inner = table[parent] = {"kind": inner}
-        if not isinstance(inner, dict):
-            raise InputError(f"{parent} has one value and no keys of its own; received {key!r}")
-        table = inner
-    table[last] = value
 
 
 def _defaults() -> dict[str, Any]:

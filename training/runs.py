@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from training import checkpoint, curves, environment, precision
 from training.batches import steps_per_epoch
 from training.checkpoint import State
-from training.data import Data, Split, load_data, stratified
+from training.data import Data, load_data
 from training.distribution import Distribution, join
 from training.errors import Interrupted
 from training.evaluation import Metrics
@@ -159,7 +159,7 @@ class _Run:
 
         self.recipe, self.data, self.folder, self.group = recipe, data, folder, group
         self.written = folder if group.is_first else None
-        self.train, self.held = _held_out(data, recipe.holdout)
+        self.train, self.held = data.held_out(recipe.holdout)
         per_epoch = steps_per_epoch(recipe, len(self.train))
         self.schedule = schedules.create(recipe, per_epoch)
         self.model = self._build()
@@ -399,16 +399,3 @@ def _train(
 def _resolved(recipe: Recipe) -> Recipe:
     """Settle what a recipe leaves to the machine."""
     return Recipe.load(recipe, precision=precision.resolve(recipe.precision))
-
-
-def _held_out(data: Data, share: float) -> tuple[Split, Split | None]:
-    """Divide the training images into those learned from and those held out."""
-    if not share:
-        return data.train, None
-    learned, held = stratified(data.train.labels, share)
-    if not len(held):
-        raise InputError(
-            f"holdout: accepted is a share that holds out at least one of {len(data.train)} "
-            f"images, or 0; received {share}"
-        )
-    return data.train.take(learned), data.train.take(held)
