@@ -8,6 +8,7 @@ from export import manifest
 from export.bundle_checks import fed_with
 from zoo.cards import CARD_FILE, Card
 from zoo.errors import InputError
+from zoo.files import is_dir, is_file
 from zoo.preprocessing import Preprocessing
 
 
@@ -42,7 +43,7 @@ def described(path: str | os.PathLike[str]) -> Described:
         >>> described("runs/demo").labels
     """
     path = Path(path)
-    if (path / manifest.MANIFEST_FILE).is_file():
+    if is_file(path / manifest.MANIFEST_FILE):
         fed = fed_with(path)
         if fed is None:
             raise InputError(
@@ -50,5 +51,5 @@ def described(path: str | os.PathLike[str]) -> Described:
                 f"`zoo validate {path}` tells more"
             )
         return Described(str(path), *fed)
-    card = Card.read(path / CARD_FILE if path.is_dir() else path)
+    card = Card.read(path / CARD_FILE if is_dir(path) else path)
     return Described(str(path), card.preprocessing, card.labels)

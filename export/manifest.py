@@ -9,7 +9,7 @@ from typing import Any
 
 from export.checks import Check
 from zoo.errors import InputError
-from zoo.files import sha256, write_text
+from zoo.files import is_dir, is_file, sha256, write_text
 
 FORMAT = "foldzoo.manifest/1"
 MANIFEST_FILE = "manifest.json"
@@ -64,8 +64,8 @@ def read(folder: Path) -> Manifest:
         InputError: There is no bundle, or its manifest is none.
     """
     path = folder / MANIFEST_FILE
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
+    if not is_dir(folder):
+        what = "is a file" if is_file(folder) else "does not exist"
         raise InputError(f"{folder} {what}; accepted is a folder that `zoo export` wrote")
     try:
         text = path.read_bytes()

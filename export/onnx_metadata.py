@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError
+from zoo.files import is_dir, is_file
 
 if TYPE_CHECKING:
     import onnx
@@ -186,8 +187,8 @@ def load(path: str | os.PathLike[str]) -> "onnx.ModelProto":
     import onnx
 
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if not is_file(path):
+        what = "is a folder" if is_dir(path) else "does not exist"
         raise InputError(f"{path} {what}; accepted is an ONNX file")
     try:
         proto = onnx.load_model_from_string(path.read_bytes())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from zoo import downloads, official
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError, differences, nearest
-from zoo.files import is_file, sha256
+from zoo.files import is_dir, is_file, sha256
 from zoo.registry import create_model, resolved_norm
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def names() -> list[str]:
 
 def stored() -> set[str]:
     """Give the names of the weights that lie in `folders`."""
-    found = (card.parent.name for folder in folders() for card in folder.glob(f"*.*/{CARD_FILE}"))
+    there = [folder for folder in folders() if is_dir(folder)]
+    found = (card.parent.name for folder in there for card in folder.glob(f"*.*/{CARD_FILE}"))
     return {name for name in found if not name.startswith(".")}  # those are half-written
 
 
@@ -65,7 +66,7 @@ def folder(name: str | os.PathLike[str]) -> Path:
         )
     found = stored()
     for parent in folders():
-        if name in found and (parent / name / CARD_FILE).is_file():
+        if name in found and is_file(parent / name / CARD_FILE):
             return parent / name
     if name in official.names():
         raise InputError(f"{name}: its weights are fetched, and lie in no folder with a card")

@@ -236,6 +236,31 @@ def test_an_interrupt_that_is_ignored_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["results", LONG],
+        ["train", f"{LONG}.toml"],
+        ["train", "resnet20.digits", "--out", LONG],
+        ["evaluate", f"{LONG}.keras", "--data", "digits"],
+        ["evaluate", f"{LONG}.onnx", "--data", "digits"],
+        ["evaluate", "resnet20.digits", "--data", "digits", "--card", LONG],
+        ["evaluate", "resnet20.digits", "--data", f"folder:{LONG}"],
+        ["validate", LONG, "--against", "resnet20.digits"],
+    ],
+    ids=lambda argv: argv[0],
+)
+def test_a_name_that_is_too_long_for_a_file_is_bad_input(capsys, monkeypatch, tmp_path, argv):
+    monkeypatch.chdir(tmp_path)
+    assert run(argv) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and LONG in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_command_names_all_where_none_is_near(capsys):
     line = failure(capsys, "qqq")
     assert [name for name in COMMANDS if name not in line] == []

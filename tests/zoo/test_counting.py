@@ -158,6 +158,12 @@ def test_one_damaged_card_hides_no_other_weights(monkeypatch, tmp_path, capsys):
     assert "is not a card" in line
 
 
+def test_a_folder_that_cannot_be_one_hides_no_weights(monkeypatch):
+    monkeypatch.setenv("FOLDZOO_MODELS", "m" * 300)
+    assert "resnet20.digits" in zoo.list_models(pretrained=True)
+    assert zoo.card("resnet20.digits").name == "resnet20.digits"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -13,6 +13,7 @@ from zoo.cli.screen import DataDir, Json, check_page, checks, finish, stages, st
 from zoo.cli.startup import load_keras
 from zoo.cli.summary import fold_summary, read_report, summary
 from zoo.errors import InputError
+from zoo.files import is_dir
 
 if TYPE_CHECKING:
     from export import Verdict
@@ -219,7 +220,7 @@ def validate(
 ) -> None:
     """Judge a bundle as it was shipped, or whether an ONNX file computes what a model computes."""
     load_keras()
-    if file.is_dir():
+    if is_dir(file):
         answer = _validated_bundle(file, against, data, data_dir)
     else:
         answer = _validated_file(file, against, data, data_dir)
