@@ -92,7 +92,7 @@ def deployed(name: str, shape: tuple[int, int, int]) -> dict[str, Any]:
             judged = str(error)
     return {
         "batchnorms": len(folded.report.entries),
-        "kept": {entry.layer: entry.reason for entry in folded.report.kept},
+        "kept": {entry.layer: [*entry.codes] for entry in folded.report.kept},
         "certificate": "" if certificate.ok else certificate.why(),
         "verdict": judged,
     }
