@@ -17,6 +17,8 @@ LARGE_BATCHES = (1, 2, 7, 16)
 HUGE = 300 * 300 * 3
 HUGE_BATCHES = (1, 2, 7)
 
+CONSTANT = ("zero", "saturated")  # the kinds in which there are images of one colour
+
 _OTHER_SCALES = (0.1, 10.0)  # besides 1, the scale that networks are trained on
 _PLAIN = "random, scale 1"
 FREE_SIZE = 64  # pixels, where a model takes images of any size
@@ -48,7 +50,7 @@ class Probe:
     @property
     def has_constant(self) -> bool:
         """Whether some of its images are of one colour."""
-        return self.kind in ("zero", "saturated")
+        return self.kind in CONSTANT
 
     @property
     def batch(self) -> int:
