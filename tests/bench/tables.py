@@ -13,6 +13,12 @@ def stored(name: str) -> dict[str, Any]:
     return found
 
 
+def each(name: str) -> list[dict[str, Any]]:
+    """Read each machine's results: ``NAME.json``, and ``NAME.MACHINE.json`` of further ones."""
+    names = [path.stem for path in sorted(RESULTS.glob(f"{name}.*.json"))]
+    return [stored(found) for found in (name, *names)]
+
+
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """Write a table in Markdown: the first column to the left, the others to the right."""
     columns = list(header)

@@ -3,15 +3,18 @@
 import keras
 import pytest
 
+import zoo
 from export.folding import Entry
 from training.studies.recipe import StudyRecipe, list_studies
 
 from . import (
     applications,
     cost,
+    exports,
     imports,
     latency,
     loader,
+    nightly_table,
     normalization,
     onnx_nodes,
     precision,
@@ -19,6 +22,8 @@ from . import (
     recipe_heads,
     scaling,
     serving,
+    tables,
+    torch_exports,
     torch_training,
     write_docs,
     zoo_results,
@@ -67,6 +72,8 @@ def test_all_of_keras_applications_is_listed():
         ("certificates", APPLICATIONS),
         ("onnx_nodes", onnx_nodes.MODELS),
         ("latency", latency.MODELS),
+        ("exports", exports.MODELS),
+        ("torch_exports", torch_exports.NETWORKS),
         ("precision", precision.VARIANTS),
         ("quantization", quantization.MODELS),
         ("torch_training", torch_training.PRECISIONS),
@@ -79,9 +86,9 @@ def test_all_of_keras_applications_is_listed():
     ],
 )
 def test_results_are_complete(name, rows):
-    results = write_docs.stored(name)
-    assert list(results["environment"]) == ["date", "processor", "threads", "versions"]
-    assert set(results["rows"]) == set(rows)
+    for results in tables.each(name):
+        assert list(results["environment"]) == ["date", "processor", "threads", "versions"]
+        assert set(results["rows"]) == set(rows)
 
 
 @pytest.mark.parametrize("name", APPLICATIONS)
@@ -110,12 +117,33 @@ def test_the_loader_is_at_least_twice_as_fast_as_the_training():
     assert [name for name, row in rows.items() if row["ratio_low"] < 2] == []
 
 
+@pytest.mark.parametrize("name", exports.MODELS)
+def test_each_application_gets_a_file_that_passes(name):
+    row = write_docs.stored("exports")["rows"][name]
+    assert row["ok"], row["why"]
+    assert row["kept"] == 0 and row["ours"]["refused"] == ""
+    assert row["ours"]["nodes"]["Transpose"] == 1
+
+
+@pytest.mark.parametrize("name", exports.AIMED)
+def test_all_of_an_export_takes_no_longer_than_aimed_at(name):
+    row = write_docs.stored("exports")["rows"][name]
+    assert exports.whole_seconds(row) < exports.AIMED[name]
+
+
+def test_no_model_failed_last_night():
+    tests = nightly_table.read()["tests"]
+    assert [name for name, case in tests.items() if case["outcome"] != "passed"] == []
+    names = {name.rpartition("[")[2].rstrip("]") for name in tests}
+    assert names <= {*zoo.list_models(), *zoo.list_models(pretrained=True)}
+
+
 def test_int8_of_trained_weights_stays_within_its_limit():
-    rows = write_docs.stored("quantization")["rows"]
-    for name in quantization.WEIGHTS:
-        found = rows[name]["accuracy"]
-        assert found["reported"]["drop"] <= found["accuracy_limit"] == 0.5
-        assert found["verdict"]["ok"]
+    for results in tables.each("quantization"):
+        for name in quantization.WEIGHTS:
+            found = results["rows"][name]["accuracy"]
+            assert found["reported"]["drop"] <= found["accuracy_limit"] == 0.5
+            assert found["verdict"]["ok"]
 
 
 def test_one_application_folds_as_the_results_say():

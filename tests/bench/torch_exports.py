@@ -4,10 +4,11 @@
 
 The same networks, with random weights and norm statistics of a trained one's kind: those of
 keras.applications, folded and exported by us and as they are by ``model.export(format="onnx")``,
-and written again in PyTorch and exported by it. The three files of a network stay loaded; short
-runs take turns, so that what slows the machine down slows all. PyTorch is the extra ``bench``;
-``--torch-python`` names the interpreter of another environment that has it. Run it on a machine
-that does nothing else.
+and written again in PyTorch and exported by it. PyTorch's files take images with their channels
+first, and so does the file of ours that is beside them. The four files of a network stay loaded;
+short runs take turns, so that what slows the machine down slows all. PyTorch is the extra
+``bench``; ``--torch-python`` names the interpreter of another environment that has it. Run it on a
+machine that does nothing else.
 """
 
 import argparse
@@ -31,23 +32,28 @@ from .records import RESULTS, Results, alone, chosen, quartiles
 from .torch_training import check
 
 NETWORKS = ("ResNet50", "MobileNetV2", "DenseNet121")
+KINDS = ("ours", "ours_nchw", "keras", "torch")
+FIRST = ("ours_nchw", "torch")  # which take images with their channels first
+BESIDE = {"keras": "ours", "torch": "ours_nchw"}  # each beside ours of the same layout
 THEIRS = Path(__file__).with_name("torch_networks.py")
 
 
 def measure(name: str, python: str) -> dict[str, Any]:
-    """Let three files of a network take turns, for each number of threads and batch size."""
+    """Let the files of a network take turns, for each number of threads and batch size."""
     with tempfile.TemporaryDirectory() as folder:
-        files = {kind: Path(folder, f"{kind}.onnx") for kind in ("ours", "keras", "torch")}
+        files = {kind: Path(folder, f"{kind}.onnx") for kind in KINDS}
         command = [python, "-W", "ignore", str(THEIRS), name, str(files["torch"])]
         version = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         model = application(name)
-        export.to_onnx(export.fold(model), files["ours"])
+        folded = export.fold(model)
+        export.to_onnx(folded, files["ours"])
+        export.to_onnx(folded, files["ours_nchw"], layout="NCHW")
         plain(model, files["keras"])
         keras_kernels, torch_kernels = (kernels(files[kind]) for kind in ("keras", "torch"))
         if keras_kernels != torch_kernels:
             raise SystemExit(f"{name}: kernels {keras_kernels}, in PyTorch {torch_kernels}")
         shape = model.inputs[0].shape[1:]
-        del model
+        del model, folded
         found = in_all_ways(lambda threads, batch: compare(files, threads, (batch, *shape)))
         return {"torch_version": version.split()[-1], "latency": found}
 
@@ -67,7 +73,7 @@ def compare(files: dict[str, Path], threads: int, shape: tuple[int, ...]) -> dic
     first = np.ascontiguousarray(image.transpose(0, 3, 1, 2))  # PyTorch's layout
     load = os.getloadavg()[0]
     runners = {
-        kind: runner(path, [first if kind == "torch" else image], threads=threads)
+        kind: runner(path, [first if kind in FIRST else image], threads=threads)
         for kind, path in files.items()
     }
     times = take_turns(runners, rounds=ROUNDS, seconds=RUN_SECONDS)
@@ -76,7 +82,7 @@ def compare(files: dict[str, Path], threads: int, shape: tuple[int, ...]) -> dic
         for kind, turns in times.items()
     }
     ours = {
-        other: quartiles(list(ratios(times["ours"], times[other]))) for other in ("keras", "torch")
+        other: quartiles(list(ratios(times[own], times[other]))) for other, own in BESIDE.items()
     }
     return {**medians, "ours_to": ours, "rounds": ROUNDS, "load": load}
 

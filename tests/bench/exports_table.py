@@ -1,0 +1,69 @@
+"""The table in docs/deployment.md of keras.applications, from model to verdict."""
+
+from typing import Any
+
+from .exports import AIMED, MODELS, whole_seconds
+from .tables import measured, stored, table
+
+
+def exports() -> str:
+    """What becomes of every model of keras.applications, beside Keras' own export."""
+    results = stored("exports")
+    rows = {name: results["rows"][name] for name in MODELS}
+    header = ("model", "pixels", "BatchNorms left", "nodes", "Transpose", "MB", "export, s")
+    header += ("error", "of a limit of", "verdict", "verdict, s")
+    lines = [
+        (
+            name,
+            f"{row['size']}×{row['size']}",
+            f"{row['kept']} of {row['batchnorms']}",
+            both(row, lambda file: sum(file["nodes"].values())),
+            both(row, lambda file: file["nodes"].get("Transpose", 0)),
+            both(row, lambda file: f"{file['megabytes']:.0f}"),
+            both(row, lambda file: f"{file['seconds']:.1f}"),
+            f"{row['error']:.1e}",
+            f"{row['limit']:.1e}",
+            "passes" if row["ok"] else "fails",
+            f"{row['validate_seconds']:.0f}",
+        )
+        for name, row in rows.items()
+    ]
+    passed = sum(row["ok"] for row in rows.values())
+    summary = f"{passed} of {len(rows)} models pass; {_usable(rows)}\n\n"
+    return summary + table(header, lines) + f"\n{_whole(rows)}\n" + measured(results)
+
+
+def both(row: dict[str, Any], told: Any) -> str:
+    """Write what is in the plain file and in ours; a dash where Keras writes none."""
+    plain = told(row["plain"]) if "nodes" in row["plain"] else "–"
+    return f"{plain} → {told(row['ours'])}"
+
+
+def _usable(rows: dict[str, Any]) -> str:
+    """Say which of Keras' own files cannot be used, and why."""
+    refused: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        if row["plain"]["refused"]:
+            refused.setdefault(_why(row["plain"]), []).append(name)
+    if not refused:
+        return "all files of Keras' own can be used too."
+    told = "; ".join(f"{', '.join(names)} ({why})" for why, names in refused.items())
+    count = sum(map(len, refused.values()))
+    return f"of Keras' own files {count} cannot be used with images alone: {told}."
+
+
+def _why(plain: dict[str, Any]) -> str:
+    """Say in few words why a file of Keras' own is of no use."""
+    if "nodes" not in plain:
+        return f"not written: {plain['refused']}"
+    if plain["refused"].startswith("asks for"):
+        return "the file asks for more than images"
+    return "onnxruntime does not load the file"
+
+
+def _whole(rows: dict[str, Any]) -> str:
+    """Say how long everything takes of those models for which a time is aimed at."""
+    told = [f"{name} {whole_seconds(rows[name]):.0f} s of {AIMED[name]}" for name in AIMED]
+    return (
+        f"Fold, certificate, export and verdict together, and what is aimed at: {'; '.join(told)}."
+    )
