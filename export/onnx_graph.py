@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from export import onnx_flatten
+from export import onnx_flatten, onnx_pads
 from export.errors import ExportError
 from export.onnx_conversion import layer_of
 from export.subject import BATCH, OUTPUT, PROBABILITIES
@@ -90,6 +90,7 @@ def tidy(
         _declare(value, {**inputs, **outputs}[value.name])
     _fix_reshapes(source)
     onnx_flatten.straighten(source)
+    onnx_pads.absorb(source)
     nodes = _ordered(source.graph, list(outputs))
     names = _Names(labels, taken=[*inputs, *outputs])
     graph = onnx.GraphProto(name="foldzoo")
