@@ -24,6 +24,7 @@ def straighten(proto: "onnx.ModelProto") -> None:
         proto: What the converter made, with constant shapes; changed in place.
     """
     import onnx
+    from onnx.numpy_helper import from_array, to_array
 
     found = list(_chains(proto.graph))
     if not found:
@@ -31,15 +32,19 @@ def straighten(proto: "onnx.ModelProto") -> None:
     inferred = onnx.shape_inference.infer_shapes(proto).graph
     shapes = {value.name: _dims(value) for value in (*inferred.value_info, *inferred.output)}
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for transpose, reshape, product in found:
+    for number, (transpose, reshape, product) in enumerate(found):
         sides = shapes.get(transpose.output[0], [])[1:]
         kernel = constants[product.input[1]]
         if len(sides) != 3 or 0 in sides or math.prod(sides) != kernel.dims[0]:
             continue
         kernel.CopyFrom(_by_channel(kernel, sides))
         reshape.input[0] = transpose.input[0]
-        # Under no layer's name: its numbers are the layer's in another order.
-        reshape.name = product.input[0] = reshape.output[0] = f"by_channel/{product.input[1]}"
+        # Under no layer's name, nor its shape: its numbers are the layer's in another order.
+        name = f"by_channel_{number}"
+        shape = to_array(constants[reshape.input[1]])
+        proto.graph.initializer.append(from_array(shape, f"{name}/shape"))
+        reshape.input[1] = f"{name}/shape"
+        reshape.name = product.input[0] = reshape.output[0] = name
         proto.graph.node.remove(transpose)
 
 

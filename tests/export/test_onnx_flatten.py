@@ -68,7 +68,9 @@ def test_a_wrong_kernel_behind_it_is_named(tmp_path):
     changed = 1.01 * onnx.numpy_helper.to_array(tensor)
     tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
     onnx.save(proto, path)
-    assert "second" in export.validate(model, path).why()
+    why = export.validate(model, path).why()
+    assert "second" in why and "flatten" not in why
+    assert "Reshape" in [node.name for node in proto.graph.node]  # under no layer's name
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg11_cifar"])
