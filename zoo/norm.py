@@ -14,7 +14,6 @@ Placement = Literal["before_activation", "after_activation", "pre_activation"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
 PLACEMENTS: tuple[str, ...] = get_args(Placement)
-BATCH_KINDS = ("batch", "batch_renorm")  # the kinds that are an affine map at inference
 
 
 class Norm(Settings):

@@ -17,9 +17,11 @@ from export.rules import Reason
 from export.rules.engine import EXPLANATIONS
 from zoo import keras_files
 from zoo.layers import SpatialBias
-from zoo.norm import BATCH_KINDS, KINDS, PLACEMENTS
+from zoo.norm import KINDS, PLACEMENTS
 
 from .models import randomize, resnet
+
+BATCH_KINDS = ("batch", "batch_renorm")  # the kinds that are an affine map at inference
 
 # Float64 sums in another order; see export.certificate.ALGEBRA_LIMIT.
 ALGEBRA = 1e-12

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 import types
 from pathlib import Path
 
@@ -10,22 +9,7 @@ import pytest
 
 from export.serving import server as servers
 
-
-def wait_for(condition, seconds: float = 30.0) -> bool:
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.05)
-    return condition()
-
-
-def has_ended(group: int) -> bool:
-    """Whether no process is left in a group."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
+from .processes import is_group, wait_for
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
@@ -42,5 +26,5 @@ def test_the_group_is_killed_once_and_at_once(tmp_path, monkeypatch, seconds):
                 assert wait_for(lambda: killed)
             assert wait_for(shared.exists if seconds else lambda: not shared.exists())
     assert killed == [(process.pid, signal.SIGKILL)]
-    assert wait_for(lambda: has_ended(process.pid))
+    assert wait_for(lambda: not is_group(process.pid))
     assert not shared.exists()

@@ -28,6 +28,7 @@ from zoo.cli import run
 
 from . import malformed
 from .asking import REQUESTS, ask, end, onnx_answers, start, tolerance
+from .processes import is_group, wait_for
 from .served import LABELS, SHAPE, make_bundle
 
 FREE = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
@@ -57,23 +58,6 @@ def images() -> np.ndarray:
 def shared_memory(pid: int) -> set[Path]:
     """The shared memory of all servers that a process started."""
     return set(Path("/dev/shm").glob(f"foldzoo_{pid}_*"))
-
-
-def is_group(pid: int) -> bool:
-    """Whether there is a process in a server's group."""
-    try:
-        os.killpg(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def wait_for(condition, seconds: float = 30.0) -> bool:
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.1)
-    return condition()
 
 
 @pytest.mark.slow
