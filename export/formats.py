@@ -7,7 +7,6 @@ takes that number at its start only; and each format has one for its memory.
 import concurrent.futures
 import concurrent.futures.process
 import multiprocessing
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ import numpy as np
 
 from export.errors import ExportError
 from export.latency import calls, runner, take_turns
+from zoo.hardware import peak_memory
 
-_KILOBYTES = 1024  # in 2^20 bytes
+_MEGABYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,10 @@ def turns(
 
 
 def peak(one: Candidate, batch: int, threads: int) -> float | None:
-    """Load and run one format; return the process's largest memory in 2^20 bytes, on Linux.
-
-    What getrusage tells of a process is at least what its parent had when it began.
-    """
+    """Load and run one format; return the process's largest memory in 2^20 bytes, on Linux."""
     calls(_runner(one, batch, threads), seconds=0)
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return None
-    (found,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status.read_text(encoding="utf-8"), re.MULTILINE)
-    return int(found) / _KILOBYTES
+    found = peak_memory()
+    return None if found is None else found / _MEGABYTE
 
 
 def _runner(one: Candidate, batch: int, threads: int) -> Callable[[], Any]:

@@ -16,6 +16,7 @@ LEVELS = {
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
+COMPARED = ("off", "all")  # those whose answers are compared: as written, and as served
 THREADS = 2
 _ERRORS_ONLY = 3  # onnxruntime's severity; its warnings are about graphs that it can make faster
 

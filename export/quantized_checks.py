@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import onnx_checks, onnx_metadata
+from export import onnx_checks, onnx_loads, onnx_metadata
 from export.checks import Check, Verdict
 from export.comparison import Comparison, compare
 from export.errors import ExportError
 from export.labelled import Data
-from export.onnx_runtime import LEVELS, Session
+from export.onnx_runtime import COMPARED, Session
 from export.probes import BATCHES, random_inputs
 from export.trials import logits
 from zoo.hardware import cpu_kind
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import keras
     import onnx
 
-_COMPARED = ("off", "all")
 _FEW = 128
 # Between what rounding does and what another model does. Random inputs leave the calibrated ranges.
 _RELATED = 0.5
@@ -52,29 +51,14 @@ def judge(
     nchw = metadata.get("layout") == "NCHW"
     checks = onnx_checks.structure_as(made, proto, metadata)
     checks.append(_metadata(made, metadata))
-    sessions = {}
-    for name in LEVELS:
-        problem = ""
-        try:
-            sessions[name] = Session(made, level=name, nchw=nchw)
-        except ExportError as error:
-            problem = str(error)
-        measured = "refused" if problem else "loaded"
-        checks.append(
-            Check(
-                f"loads in onnxruntime, optimisations {name}",
-                not problem,
-                measured,
-                "loaded",
-                problem,
-            )
-        )
-    if set(sessions) != set(LEVELS):
+    sessions, loads = onnx_loads.load(made, nchw=nchw)
+    checks += loads
+    if not all(check.ok for check in loads):
         return Verdict(tuple(checks)), None
     images, labels = choosing
     exact = logits(Session(proto, nchw=nchw), images)
     # In float32 what is quantized is slow: a part of the images must do for the other level.
-    parts = {name: images if name == level else images[:_FEW] for name in _COMPARED}
+    parts = {name: images if name == level else images[:_FEW] for name in COMPARED}
     values = {name: logits(sessions[name], part) for name, part in parts.items()}
     checks += _batches(sessions, images, exact, values)
     found = compare(exact, values[level], labels)
@@ -100,7 +84,7 @@ def against(
 
     Args:
         model: The model.
-        sessions: The file, loaded at every level.
+        sessions: The file, loaded at the levels that are compared.
         facts: What the file says of its quantization.
         data: The test split, where there is one: then its accuracy is compared.
 
@@ -113,9 +97,7 @@ def against(
     single = Runner(rebuild(model))
     images = random_inputs(model, BATCHES[-1])[0]
     exact = single([images])[0]
-    errors = [
-        compare(exact, logits(sessions[name], images), None).logit_error for name in _COMPARED
-    ]
+    errors = [compare(exact, logits(sessions[name], images), None).logit_error for name in COMPARED]
     checks = [
         Check(
             "logit error on random inputs",
@@ -177,7 +159,7 @@ def _batches(
         few = images[:size]
         differences = [
             np.abs(_whole(sessions[name], few, exact[: len(few)]) - values[name][: len(few)])
-            for name in _COMPARED
+            for name in COMPARED
         ]
         worst = float(np.max(differences))  # of what is not a number, that
         allowed = max(float(np.abs(found - exact[: len(found)]).max()) for found in values.values())
@@ -225,7 +207,7 @@ def _accuracy(where: str, found: Comparison, limit: float) -> Iterator[Check]:
 def _levels(values: dict[str, np.ndarray], limit: float) -> Check:
     """Check that this processor's integer kernels do not saturate where exact arithmetic is not."""
     count = min(map(len, values.values()))
-    off, full = (values[name][:count].argmax(axis=-1) for name in _COMPARED)
+    off, full = (values[name][:count].argmax(axis=-1) for name in COMPARED)
     changed = 100 * float((off != full).mean())
     return Check(
         "top-1 changes between optimisations off and all, per cent",

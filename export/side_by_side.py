@@ -11,7 +11,7 @@ from export import equal_sums, parity
 from export.checks import Check
 from export.divergence import first_divergence
 from export.errors import ExportError
-from export.onnx_runtime import Session
+from export.onnx_runtime import COMPARED, Session
 from export.probes import CONSTANT, Probe
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
-_COMPARED = ("off", "all")  # the optimisation levels whose outputs are compared with Keras
 _SPLIT_BATCH = 256
 
 # On images of one colour a model that normalizes by the data divides by deviations of nearly
@@ -44,12 +43,12 @@ class _Compared:
     @property
     def worst(self) -> float:
         """The file's error at the worse level."""
-        return max(self.error(level) for level in _COMPARED)
+        return max(self.error(level) for level in COMPARED)
 
     @property
     def apart(self) -> float:
         """How far the file's answers at both levels lie apart."""
-        off, full = (self.files[level] for level in _COMPARED)
+        off, full = (self.files[level] for level in COMPARED)
         wanted = self.answer.expected(full, off)
         return parity.worst_error(full, wanted, self.scales, self.answer.counted)
 
@@ -61,7 +60,7 @@ class SideBySide:
     Args:
         proto: The file, without preprocessing inside.
         reference: The model.
-        sessions: The file loaded at each level of optimisation.
+        sessions: The file loaded at the levels of optimisation that are compared.
         nchw: Whether the file takes channels first.
         progress: See `export.validate`.
         accepted: Likewise.
@@ -143,7 +142,7 @@ class SideBySide:
     def _answers(self, probe: Probe) -> tuple[parity.Answer, dict[str, list[np.ndarray]]]:
         """Compute a batch by the model, and by the file at each level."""
         answer = self.reference.answer(probe.inputs)
-        files = {level: self._answer(level, probe.inputs, answer.single) for level in _COMPARED}
+        files = {level: self._answer(level, probe.inputs, answer.single) for level in COMPARED}
         return answer, files
 
     def _answer(
@@ -193,7 +192,7 @@ class SideBySide:
         unexplained = []
         for one in compared:
             single, exact = one.answer.single[0], one.answer.exact[0]
-            for level in _COMPARED:
+            for level in COMPARED:
                 total += len(single)
                 value = one.files[level][0]
                 for image in parity.flips(single, value):

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import onnx_checks, onnx_metadata, parity, pixel_checks, quantized_checks
+from export import (
+    onnx_checks,
+    onnx_loads,
+    onnx_metadata,
+    parity,
+    pixel_checks,
+    quantized_checks,
+)
 from export.checks import Check, Verdict, plain
-from export.errors import ExportError
 from export.labelled import Data, check_data
-from export.onnx_runtime import LEVELS, Session
+from export.onnx_runtime import Session
 from export.probes import probes
 from export.side_by_side import Progress, SideBySide
 from export.subject import PROBABILITIES, Subject, subject
@@ -99,13 +105,14 @@ def validate(
         front, proto = pixel_checks.apart(whole, given, metadata)
     nchw = onnx_checks.is_nchw(proto, given, metadata)
     checks += onnx_checks.structure(proto, given, metadata)
-    sessions, loaded = _load(proto, nchw=nchw)
-    checks += loaded
+    sessions, loads = onnx_loads.load(proto, nchw=nchw)
+    checks += loads
+    comparable = all(check.ok for check in loads) and _comparable(sessions["all"], given)
     error, limit = float("inf"), 0.0
-    if _comparable(sessions, given) and "quantization" in metadata:
+    if comparable and "quantization" in metadata:
         checks.append(quantized_checks.is_quantized(proto, metadata["quantization"]))
         checks += quantized_checks.against(given.model, sessions, metadata["quantization"], data)
-    elif _comparable(sessions, given):
+    elif comparable:
         names = sessions["all"].outputs
         reference = parity.Reference.of(given.model, probabilities=PROBABILITIES in names[1:])
         run = SideBySide(proto, reference, sessions, nchw, progress or _silent, accepted)
@@ -193,28 +200,11 @@ def _metadata(
     return metadata, Check("metadata", not problem, measured, "readable, or none", problem)
 
 
-def _load(proto: "onnx.ModelProto", *, nchw: bool) -> tuple[dict[str, Session], list[Check]]:
-    """Load the file at every level of optimisation."""
-    sessions, checks = {}, []
-    for level in LEVELS:
-        problem = ""
-        try:
-            sessions[level] = Session(proto, level=level, nchw=nchw)
-        except ExportError as error:
-            problem = str(error)
-        measured = "refused" if problem else "loaded"
-        name = f"loads in onnxruntime, optimisations {level}"
-        checks.append(Check(name, not problem, measured, "loaded", problem))
-    return sessions, checks
-
-
-def _comparable(sessions: dict[str, Session], given: Subject) -> bool:
+def _comparable(session: Session, given: Subject) -> bool:
     """Say whether the file can be fed as the model is, and answers as it does."""
-    if set(sessions) != set(LEVELS):
-        return False
-    names = sessions["all"].outputs
+    names = session.outputs
     extra = [PROBABILITIES] if len(given.outputs) == 1 else []
-    return tuple(sessions["all"].inputs) == given.inputs and names in (
+    return tuple(session.inputs) == given.inputs and names in (
         [*given.outputs],
         [*given.outputs, *extra],
     )

@@ -11,7 +11,7 @@ def exports() -> str:
     results = stored("exports")
     rows = {name: results["rows"][name] for name in MODELS}
     header = ("model", "pixels", "BatchNorms left", "nodes", "Transpose", "MB", "export, s")
-    header += ("error", "of a limit of", "verdict", "verdict, s")
+    header += ("error", "of a limit of", "verdict", "verdict, s", "GB")
     lines = [
         (
             name,
@@ -25,6 +25,7 @@ def exports() -> str:
             f"{row['limit']:.1e}",
             "passes" if row["ok"] else "fails",
             f"{row['validate_seconds']:.0f}",
+            f"{row['gigabytes']:.1f}",
         )
         for name, row in rows.items()
     ]
