@@ -3,12 +3,24 @@
 from typing import Any
 
 from .serving import AIMED, COUNTS, INSTANCES, direct_name, served_name
-from .tables import measured, stored, table
+from .tables import measured, names, stored, table
+
+
+def serving_reached() -> str:
+    """Of onnxruntime's throughput, what the server reaches where many ask at once."""
+    found = map(stored, names("serving"))
+    header = (f"{AIMED} requests at a time, of onnxruntime's throughput", *INSTANCES)
+    return table(header, [line for results in found for line in _reached(results)])
 
 
 def serving() -> str:
-    """Throughput and latency of the server by concurrency, beside onnxruntime by batch size."""
-    results = stored("serving")
+    """Throughput and latency of the server by concurrency, beside onnxruntime, by machine."""
+    return "\n".join(map(_machine, names("serving")))
+
+
+def _machine(name: str) -> str:
+    """Write what was measured on one machine, with its picture."""
+    results = stored(name)
     rows = results["rows"]
     best = "; ".join(f"of `{name}`, {row['best']}" for name, row in rows.items())
     header = ("model", "server", "requests at a time", "images/s", "ratio", "middle half")
@@ -20,12 +32,15 @@ def serving() -> str:
         for count in COUNTS
     ]
     return (
-        f"{_reached(rows)}\n\nOnnxruntime called directly:\n\n"
+        f"## {results['environment']['processor']}\n\nOnnxruntime called directly:\n\n"
         + table(("model, images in a batch", *map(str, COUNTS)), _direct(rows))
         + f"\nThe server, and the ratio to the fastest batch: {best}.\n\n"
         + table(header, lines)
         + "\nThe processor's time is that of all threads, for an image; the client's own, which "
-        f"comes to the server's, is {_client(rows)} ms.\n" + measured(results)
+        f"comes to the server's, is {_client(rows)} ms.\n"
+        + measured(results)
+        + "\n![Throughput, p50 and p99 of the server over the number of requests at a time]"
+        f"({name}.png)\n"
     )
 
 
@@ -56,14 +71,18 @@ def _served(row: dict[str, Any], kind: str, count: int) -> tuple[object, ...]:
     )
 
 
-def _reached(rows: dict[str, Any]) -> str:
-    """Say which ratio each server reaches at the concurrency that is aimed at."""
-    found = [
-        f"`{name}`, {kind}: **{row['turns'][served_name(kind, AIMED)]['ratio']:.2f}**"
-        for name, row in rows.items()
-        for kind in INSTANCES
+def _reached(results: dict[str, Any]) -> list[tuple[object, ...]]:
+    """Write for each model the ratios at the concurrency that is aimed at."""
+    place = results["environment"]["processor"]
+    return [
+        (f"`{name}`, {place}", *(_ratio(row["turns"][served_name(k, AIMED)]) for k in INSTANCES))
+        for name, row in results["rows"].items()
     ]
-    return f"With {AIMED} requests at a time, of onnxruntime's throughput: {'; '.join(found)}."
+
+
+def _ratio(served: dict[str, Any]) -> str:
+    """Write a ratio and the middle half of the rounds'."""
+    return f"**{served['ratio']:.2f}** ({served['ratio_low']:.2f} to {served['ratio_high']:.2f})"
 
 
 def _client(rows: dict[str, Any]) -> str:

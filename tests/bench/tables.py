@@ -13,10 +13,14 @@ def stored(name: str) -> dict[str, Any]:
     return found
 
 
+def names(name: str) -> list[str]:
+    """Name each machine's results: ``NAME``, and ``NAME.MACHINE`` of further ones."""
+    return [name, *(path.stem for path in sorted(RESULTS.glob(f"{name}.*.json")))]
+
+
 def each(name: str) -> list[dict[str, Any]]:
-    """Read each machine's results: ``NAME.json``, and ``NAME.MACHINE.json`` of further ones."""
-    names = [path.stem for path in sorted(RESULTS.glob(f"{name}.*.json"))]
-    return [stored(found) for found in (name, *names)]
+    """Read each machine's results."""
+    return [stored(found) for found in names(name)]
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -35,7 +35,10 @@ DOCUMENTS = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("deployment", "folding", "models", "normalization", "quantization", "training")
+        for name in (
+            *("deployment", "folding", "models", "normalization", "quantization"),
+            *("serving", "training"),
+        )
     ),
 )
 _MARKED = re.compile(
@@ -364,6 +367,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cost": cost,
     "loader": loader,
     "serving": serving_table.serving,
+    "serving_reached": serving_table.serving_reached,
     "weights": weights,
     "results": results,
     "models": models,
