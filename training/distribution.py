@@ -3,8 +3,7 @@
 Data parallelism by `keras.distribution.DataParallel` on JAX: every device holds the whole model and
 computes its part of each batch. JAX compiles the step for the batch as a whole, so losses, metrics,
 gradients and the statistics of BatchNorm are those of the global batch, wherever its parts lie.
-TensorFlow is left out: under its MirroredStrategy Keras' ``train_on_batch`` gives every device the
-whole batch.
+On TensorFlow it is the devices of one process, see `training.mirrored`.
 """
 
 import math
@@ -31,7 +30,7 @@ _PAUSE_SECONDS = 0.2
 
 
 class Distribution(Settings):
-    """On which devices of which processes a training runs; more than one need JAX.
+    """On which devices of which processes a training runs; several processes need JAX.
 
     Args:
         processes: How many processes train together, 1 or more; ``auto`` for what the launcher
@@ -115,24 +114,45 @@ def join(distribution: Distribution | None, batch_size: int) -> Group:
         The group.
 
     Raises:
-        InputError: The backend is not JAX, the batch cannot be divided, there are fewer devices,
-            or not all processes came in time.
+        InputError: The backend has no such thing, the batch cannot be divided, there are fewer
+            devices, or not all processes came in time.
     """
     wanted = distribution or Distribution()
     if wanted.processes == 1 and wanted.devices in (None, 1):
         return Group()
     backend = keras.backend.backend()
+    if backend == "tensorflow" and wanted.processes == 1:
+        return _mirrored(wanted.devices, batch_size)
     if backend != "jax":
+        what = "several devices" if wanted.processes == 1 else "several processes"
         raise InputError(
-            "several devices or processes: accepted is the Keras backend jax (set "
-            "KERAS_BACKEND=jax; install it with the extra jax); received "
-            f"{backend}, on which Keras gives every device the whole batch"
+            f"{what}: accepted is the Keras backend jax (set KERAS_BACKEND=jax; install it with "
+            f"the extra jax); received {backend}"
         )
     if wanted.processes != "auto":
         _check_divisible(batch_size, wanted.processes, 1)
     if wanted.processes != 1:
         _connect(wanted)
     return _group(wanted, batch_size)
+
+
+def _mirrored(wanted: int | Literal["all"] | None, batch_size: int) -> Group:
+    """Choose the devices of TensorFlow."""
+    from training.mirrored import Mirrored, devices
+
+    names = devices()
+    count = _at_most(len(names), wanted if isinstance(wanted, int) else len(names))
+    _check_divisible(batch_size, 1, count)
+    return Mirrored(names[:count]) if count > 1 else Group()
+
+
+def _at_most(there: int, wanted: int) -> int:
+    """Make sure that there are so many devices; return how many are wanted."""
+    if wanted > there:
+        raise InputError(
+            f"devices: accepted is at most {there}, which is what a process sees; received {wanted}"
+        )
+    return wanted
 
 
 def is_first() -> bool:
@@ -222,10 +242,7 @@ def _group(wanted: Distribution, batch_size: int) -> Group:
         count = wanted.devices
     else:
         count = 1 if wanted.devices is None and processes == 1 else fewest
-    if count > fewest:
-        raise InputError(
-            f"devices: accepted is at most {fewest}, which is what a process sees; received {count}"
-        )
+    _at_most(fewest, count)
     _check_divisible(batch_size, processes, count)
     if processes * count == 1:
         return Group()

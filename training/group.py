@@ -11,13 +11,17 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from training import precision as precisions
 from training.errors import Interrupted, LostProcessError, ProcessError
 from zoo.errors import InputError
 from zoo.lazily import keras
+
+if TYPE_CHECKING:
+    from training.recipe import Recipe
 
 Made = TypeVar("Made")
 
@@ -83,6 +87,51 @@ class Group:
         finally:
             keras.distribution.set_distribution(self._parallel)
 
+    def check_recipe(self, recipe: "Recipe") -> None:
+        """Make sure that a training is computed as on one device.
+
+        Args:
+            recipe: What is to be trained.
+
+        Raises:
+            InputError: It is not.
+        """
+
+    def adapt(self, model: Any) -> None:
+        """Have the layers of a model, not compiled yet, compute for the devices that there are.
+
+        Args:
+            model: A keras.Model, made in `scope`. It is changed in place, for as long as it lives.
+        """
+        from training import fused_norm
+
+        fused_norm.use(model)
+
+    def jit_compile(self, precision: str) -> bool | Literal["auto"]:
+        """Say what Keras' ``compile`` is told of XLA.
+
+        Args:
+            precision: The model's dtype policy.
+
+        Returns:
+            See `training.precision.jit_compile`.
+        """
+        return precisions.jit_compile(precision)
+
+    def step(self, model: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+        """Train on a global batch, of which each process and device takes its part.
+
+        Args:
+            model: Compiled, its optimizer built, made in `scope`.
+            images: The batch, as every process has it.
+            labels: Its classes.
+
+        Returns:
+            What ``train_on_batch`` tells of the whole batch.
+        """
+        told: dict[str, Any] = model.train_on_batch(*self.share(images, labels), return_dict=True)
+        return told
+
     def share(self, *batch: np.ndarray) -> tuple[np.ndarray, ...]:
         """Take what this process feeds to the model of a global batch.
 
@@ -107,7 +156,7 @@ class Group:
             A function from a batch to the logits, which every process must call with the same
             batch; the model itself where there is one device.
         """
-        if self._parallel is None:
+        if self.devices == 1:
             return model
         if self._forward is None or self._forward[0] is not model:
             self._forward = model, self._predict(model)
@@ -124,15 +173,18 @@ class Group:
         )
 
         def predict(batch: np.ndarray) -> np.ndarray:
-            missing = -len(batch) % self.devices
-            filled = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
-            (mine,) = self.share(filled)
+            (mine,) = self.share(self.filled(batch))
             images = jax.make_array_from_process_local_data(layout, mine)
             state = (model.trainable_variables, model.non_trainable_variables)
             logits = forward(*([one.value for one in part] for part in state), images)
             return np.asarray(logits)[: len(batch)]
 
         return predict
+
+    def filled(self, batch: np.ndarray) -> np.ndarray:
+        """Repeat a batch's last image until all devices get as many as the next one."""
+        missing = -len(batch) % self.devices
+        return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
 
     def any(self, asked: bool) -> bool:
         """Ask all processes at once whether one of them is asked to stop.

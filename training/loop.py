@@ -102,7 +102,7 @@ class Loop:
     def _step(self, images: Any, labels: Any) -> None:
         """Train on one batch, of which each process takes its share."""
         start = time.perf_counter()
-        result = self.model.train_on_batch(*self.group.share(images, labels), return_dict=True)
+        result = self.group.step(self.model, images, labels)
         loss, accuracy = float(result["loss"]), float(result["accuracy"])
         took = time.perf_counter() - start
         state = self.state
@@ -118,7 +118,7 @@ class Loop:
         if not math.isfinite(loss):
             raise DivergenceError(state.step, f"the loss is {loss}")
         scale = getattr(self.model.optimizer, "dynamic_scale", None)
-        if scale is not None and float(scale) < 1:
+        if scale is not None and float(scale.numpy()) < 1:
             raise DivergenceError(state.step, "the gradients overflow float16 at any loss scale")
         self.progress.step(
             step=state.step,

@@ -90,6 +90,7 @@ def train(
     if folder is not None and not resume:
         keep_recipe(recipe, folder)
     group = join(distribution, chosen.batch_size)
+    group.check_recipe(chosen)
     repeatable = make_repeatable(chosen.seed)
     chosen = _resolved(chosen)
     with (
@@ -153,7 +154,7 @@ class _Run:
     ) -> None:
         import keras
 
-        from training import fused_gelu, fused_norm, initial, schedules
+        from training import fused_gelu, initial, schedules
         from training import optimizer as optimizers
         from training.averaging import Kept, plain_batches
 
@@ -171,7 +172,7 @@ class _Run:
             optimizers.create(recipe, self.model, self.schedule, steps=per_epoch * recipe.epochs),
             recipe.precision,
         )
-        fused_norm.use(self.model)
+        group.adapt(self.model)
         fused_gelu.use(self.model)
         # Keras would wrap a mixed_float16 model's optimizer as well; that it is wrapped is ours
         # to say. By itself Keras does not compile with XLA on CPUs, where it is seldom faster.
@@ -182,7 +183,7 @@ class _Run:
             ),
             metrics=["accuracy"],
             auto_scale_loss=False,
-            jit_compile=precision.jit_compile(recipe.precision),
+            jit_compile=group.jit_compile(recipe.precision),
         )
         optimizer.build(self.model.trainable_variables)
         self.kept = Kept(

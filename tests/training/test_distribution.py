@@ -374,10 +374,15 @@ def of_two(**values):
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="the backend is jax here")
 @pytest.mark.parametrize(
-    "values", [{"processes": 2}, {"processes": 1, "process_id": 0, "devices": 2}]
+    ("values", "message"),
+    [
+        ({"processes": 2}, r"several processes: .*set KERAS_BACKEND=jax; .*received tensorflow"),
+        ({"processes": 1, "process_id": 0, "devices": 2}, r"devices: accepted is at most 1.*2"),
+    ],
 )
-def test_other_backends_than_jax_are_refused(recipe, silent, values):
-    with pytest.raises(InputError, match=r"set KERAS_BACKEND=jax; .*received tensorflow"):
+def test_other_backends_than_jax_have_one_process(recipe, silent, monkeypatch, values, message):
+    monkeypatch.setattr("training.mirrored.devices", lambda: ["CPU:0"])
+    with pytest.raises(InputError, match=message):
         training.train(recipe, distribution=of_two(**values), progress=silent)
 
 
@@ -447,7 +452,7 @@ def test_the_shares_of_all_processes_are_the_batch():
         (["--processes", "2"], "need a coordinator"),
         (["--processes", "2", "--coordinator", "x:1", "--process-id", "2"], "less than processes"),
         (["--processes", "-1"], "processes: accepted is a number of at least 1"),
-        (["--devices", "2"], "KERAS_BACKEND=jax"),
+        (["--devices", "1000"], "devices: accepted is at most"),
     ],
 )
 def test_the_command_line_tells_bad_values_in_one_line(capsys, tmp_path, words, message):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zoo import Card, Preprocessing
 
 RUNS = Path("runs")
-SEVERAL = "Several devices and hosts (JAX)"
+SEVERAL = "Several devices, and hosts (JAX)"
 
 Model = Annotated[
     str,
