@@ -85,6 +85,10 @@ try:
 except KeyboardInterrupt as stop:
     told["stopped"] = str(stop)
 train("resumed", two, out=folder / "run", dropout=0.5, resume=True)
+try:
+    train("half", two, Stop(), out=folder / "moved")
+except KeyboardInterrupt:
+    train("moved", None, out=folder / "moved", resume=True)
 for name, options in {
     "clipped": {"clip_norm": 1.0}, "gathered": {"accumulation": 2}, "odd": {"batch_size": 255},
 }.items():
@@ -160,6 +164,15 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(trained):
     for left, right in zip(whole, resumed, strict=True):
         np.testing.assert_array_equal(left, right)
     assert told["resumed"]["losses"] == told["dropout on two"]["losses"]
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_on_another_number_of_devices(trained):
+    folder, told = trained
+    assert told["moved"]["devices"] is None
+    whole, moved = (weights(folder / f"{name}.npz") for name in ("plain on one", "moved"))
+    for left, right in zip(whole, moved, strict=True):
+        np.testing.assert_allclose(left, right, rtol=0, atol=1e-5)  # as above
 
 
 @pytest.mark.slow
