@@ -4,6 +4,7 @@ import keras
 
 from export import graph, graph_reading
 from export.graph import Layer
+from export.rebuilding import require_float64
 
 
 def fast(model: keras.Model) -> keras.Model:
@@ -24,12 +25,40 @@ def fast(model: keras.Model) -> keras.Model:
         >>> reference = fast(export.rebuild(model, "float64"))
     """
     found = graph_reading.read(model)
+    return graph.build(found, "float64") if _quickened(found) else model
+
+
+def reference(model: keras.Model) -> keras.Model:
+    """Build a model of any dtypes anew in float64, to be computed with.
+
+    The same as `fast` of what `export.rebuild` makes, without two float64 models at a time.
+
+    Args:
+        model: A functional or Sequential model, under any policy.
+
+    Returns:
+        A new model with the same layers' names.
+
+    Raises:
+        InputError: As `export.rebuild`.
+
+    Example:
+        >>> wide = exact.reference(model)
+    """
+    require_float64()
+    found = graph_reading.read(model)
+    _quickened(found)
+    return graph.build(found, "float64")
+
+
+def _quickened(found: graph.Graph) -> int:
+    """Replace the slow layers of a graph; return how many there were."""
     slow = [layer for layer in found.layers() if _is_depthwise(layer)]
     for layer in slow:
         made = _depthwise(layer)
         for call in layer.calls:
             call.layer = made
-    return graph.build(found, "float64") if slow else model
+    return len(slow)
 
 
 def _is_depthwise(layer: Layer) -> bool:

@@ -120,12 +120,11 @@ class Reference:
         single: "keras.Model | None" = None,
     ) -> "Reference":
         """Build all of them from a model under any dtype policy, but the one that is there."""
-        from export.exact import fast
+        from export.exact import reference
         from export.rebuilding import rebuild
         from export.rounding import noisy
 
-        exact = fast(rebuild(model, "float64"))
-        return cls(exact, single or rebuild(model), noisy(model), probabilities)
+        return cls(reference(model), single or rebuild(model), noisy(model), probabilities)
 
     def answer(self, inputs: Sequence[np.ndarray]) -> Answer:
         """Compute one batch in both precisions."""

@@ -114,7 +114,11 @@ def validate(
         checks += quantized_checks.against(given.model, sessions, metadata["quantization"], data)
     elif comparable:
         names = sessions["all"].outputs
-        reference = parity.Reference.of(given.model, probabilities=PROBABILITIES in names[1:])
+        reference = parity.Reference.of(
+            given.model,
+            probabilities=PROBABILITIES in names[1:],
+            single=_single(model),
+        )
         run = SideBySide(proto, reference, sessions, nchw, progress or _silent, accepted)
         fed = made if card is None else card.preprocessing
         checks += run.compare(list(probes(given.model, fed, _images(data))))
@@ -126,6 +130,13 @@ def validate(
     else:
         checks.append(Check("parity with Keras", False, "not compared", "compared", _WHY_NOT))
     return Validation(tuple(checks), error=error, limit=limit)
+
+
+def _single(model: "keras.Model | Folded") -> "keras.Model | None":
+    """Return what is in float32 already, its layers side by side: what `export.fold` returned."""
+    from export.folding import Folded
+
+    return model.model if isinstance(model, Folded) else None
 
 
 def _from_pixels(

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import export
-from export.exact import fast
+from export.exact import fast, reference
 from export.running import outputs
 
 from .models import randomize
@@ -42,6 +42,9 @@ def test_a_channel_a_group_becomes_depthwise(options, filters, strides, padding)
     model = randomize(keras.Model(image, conv(image)))
     assert type(exact(model).get_layer("grouped")) is layers.DepthwiseConv2D
     agree(model, shape)
+    images = [np.random.default_rng(0).normal(size=(3, *shape))]
+    (at_once,), (in_two,) = outputs(reference(model), images), outputs(exact(model), images)
+    np.testing.assert_array_equal(at_once, in_two)
 
 
 @pytest.mark.parametrize(
