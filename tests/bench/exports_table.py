@@ -25,7 +25,7 @@ def exports() -> str:
             f"{row['limit']:.1e}",
             "passes" if row["ok"] else "fails",
             f"{row['validate_seconds']:.0f}",
-            f"{row['gigabytes']:.1f}",
+            f"{row['gigabytes']:.1f}" if row.get("gigabytes") else "–",
         )
         for name, row in rows.items()
     ]
