@@ -72,19 +72,21 @@ def _look(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Res
     """See what is in the folder: refuse, return a finished run that is resumed, or go on."""
     if resume and overwrite:
         raise InputError("accepted is either resume or overwrite; received both")
-    card = card_of(folder)
     if overwrite:
         return None
-    if not (resume or card or checkpoint.exists(folder)):
+    unfinished = checkpoint.exists(folder)
+    # Beside a checkpoint a card is an older run's, which may be damaged: it will be replaced.
+    card = None if unfinished else card_of(folder)
+    if not (resume or card or unfinished):
         _keep_others(folder)
         return None
     if not resume:
-        what = "an unfinished" if checkpoint.exists(folder) else "a finished"
-        go_on = "--resume to go on with it, " if checkpoint.exists(folder) else ""
+        what = "an unfinished" if unfinished else "a finished"
+        go_on = "--resume to go on with it, " if unfinished else ""
         raise InputError(
             f"{folder} holds {what} run; pass {go_on}--overwrite to replace it, or another --out"
         )
-    if checkpoint.exists(folder):
+    if unfinished:
         import keras
 
         state, _ = checkpoint.read(folder)
@@ -102,7 +104,7 @@ def _look(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Res
         raise InputError(
             f"{folder} was begun with another recipe; it differs in {', '.join(differing)}"
         )
-    if checkpoint.exists(folder) or card is None:
+    if card is None:
         return None
     done = read(folder, card)
     if done is None:

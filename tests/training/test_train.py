@@ -309,6 +309,25 @@ def test_a_damaged_checkpoint_is_told(interrupted, recipe, silent):
         training.train(recipe, out=interrupted, resume=True, progress=silent)
 
 
+@pytest.mark.parametrize("option", ["resume", "overwrite"])
+def test_a_damaged_card_of_an_older_run_is_in_no_training_s_way(
+    interrupted, recipe, silent, option
+):
+    card = interrupted / "card.json"
+    card.write_text("no card")
+    result = training.train(recipe, out=interrupted, progress=silent, **{option: True})
+    assert zoo.Card.read(card) == result.card
+
+
+def test_a_run_with_a_damaged_card_can_be_replaced(run, recipe, silent):
+    card = run.folder / "card.json"
+    card.write_text("no card")
+    with pytest.raises(InputError, match=r"card\.json is not a card"):
+        training.train(recipe, out=run.folder, progress=silent)
+    result = training.train(recipe, out=run.folder, overwrite=True, progress=silent)
+    assert zoo.Card.read(card) == result.card
+
+
 def test_a_checkpoint_holds_nothing_pickled(interrupted):
     with np.load(interrupted / checkpoint.FILE, allow_pickle=False) as archive:
         assert all(archive[name].dtype != object for name in archive.files)
