@@ -107,7 +107,13 @@ def _found(root: Path, raw: "type[Raw]") -> "Raw":
 
 
 def _check_classes(classes: Sequence[str], folder: Path) -> None:
-    """Refuse a folder without at least two classes."""
+    """Refuse a folder without at least two classes, and names that no card can hold."""
+    for label in classes:
+        if not _is_text(label):
+            raise InputError(
+                f"{folder} has the class {os.fsencode(label)!r}, whose name is not UTF-8; accepted "
+                "are names in UTF-8, which a card can hold"
+            )
     if len(classes) > 1:
         return
     received = f"one class only, {classes[0]}" if classes else "no folder"
@@ -115,6 +121,15 @@ def _check_classes(classes: Sequence[str], folder: Path) -> None:
         f"{folder} has {received}; accepted are two or more folders of images, one for each class, "
         f"in it or in {folder / _TRAIN}"
     )
+
+
+def _is_text(name: str) -> bool:
+    """Say whether a name is text; Python stands in for bytes that are none with lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _split(folder: Path, classes: Sequence[str], notes: list[str]) -> tuple[Files, np.ndarray]:

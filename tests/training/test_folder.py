@@ -238,6 +238,10 @@ def nothing(root):
     root.mkdir()
 
 
+def no_text(root):
+    fill(root, classes=(os.fsdecode(b"caf\xe9"), "dog"))
+
+
 def one_class(root):
     fill(root, classes=["ant"])
 
@@ -274,6 +278,7 @@ def a_file(root):
         (nothing, "has no folder; accepted are two or more folders of images"),
         (images_alone, "has no folder"),
         (one_class, "has one class only, ant"),
+        (no_text, r"class b'caf\\xe9', whose name is not UTF-8; accepted are names in UTF-8"),
         (empty_class, r"dog has no image; accepted are \.jpg"),
         (no_train, "has test, val and no train; accepted is .*/train/CLASS"),
         (new_class, "test has the class dog, which .*train lacks"),
