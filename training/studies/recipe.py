@@ -20,6 +20,20 @@ FOLDER = Path(__file__).parent / "recipes"
 Form = Literal["default", "full", "fast"]
 FORMS: tuple[str, ...] = get_args(Form)
 _WORDS = {"title", "experiment", "text", "source", "notes"}
+# The keys of a training that no run of a study follows.
+_UNUSED = (
+    "weights",
+    "freeze",
+    "freeze_norm",
+    "zero_last_gamma",
+    "whiten",
+    "identity",
+    "average",
+    "statistics_images",
+    "holdout",
+    "views",
+    "checkpoint_epochs",
+)
 
 
 class StudyRecipe(Settings):
@@ -37,7 +51,9 @@ class StudyRecipe(Settings):
         held_out_images: How many training images choices are made by, the last ones: no run learns
             from them, and no result is measured on them. 0 for a study that chooses nothing.
         test_images: How many test images are measured on, the first ones; 0 for all.
-        training: What is common to all runs; see `training.Recipe`.
+        training: What is common to all runs; see `training.Recipe`. Every run begins with random
+            weights, trains all of them, and is measured by those of its last step: the keys that
+            ask for something else are refused.
         grid: What they differ in; each study has keys of its own.
 
     Raises:
@@ -89,6 +105,13 @@ class StudyRecipe(Settings):
                 "training.epochs: accepted is 1, since steps says how long a run is; "
                 f"received {self.training.epochs}"
             )
+        for key in _UNUSED:
+            value, default = getattr(self.training, key), Recipe.model_fields[key].default
+            if value != default:
+                raise ValueError(
+                    f"training.{key}: accepted is {default!r}, since no run of a study follows it; "
+                    f"received {value!r}"
+                )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: accepted are different ones; received {list(self.seeds)}")
         study = find(self.name)

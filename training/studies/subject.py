@@ -62,7 +62,12 @@ def subject(
     """
     identity = {}
     if data is None:
-        loaded = load_data(recipe.training.dataset, data_dir, image_size=recipe.training.image_size)
+        loaded = load_data(
+            recipe.training.dataset,
+            data_dir,
+            image_size=recipe.training.image_size,
+            skip_corrupt=recipe.training.skip_corrupt,
+        )
     else:
         loaded = data if isinstance(data, Data) else _of_arrays(data)
         identity["data"] = _digest(loaded)
@@ -88,7 +93,9 @@ def _zoo_model(run: Recipe, data: Data) -> Any:
         num_classes=len(data.labels),
         norm=run.norm,
         dropout=run.dropout,
+        stochastic_depth=run.stochastic_depth,
         width=run.width,
+        padding=run.padding,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import training
+import zoo
 from training.studies import batch_size, convergence, covariate_shift, mechanics
 from training.studies.gradients import Gradients
 from training.studies.pictures import picture
@@ -230,6 +231,26 @@ def test_held_out_images_are_the_last_ones_and_not_learned_from():
         subject(recipe.replace(held_out_images=len(data.train)), data=data, model=builder)
     with pytest.raises(InputError, match="chooses"):
         recipe.replace(held_out_images=0)
+
+
+def test_models_are_built_as_the_recipe_says():
+    recipe = training.StudyRecipe.load("initialisation", "fast")
+    run = recipe.training.replace(padding="same", stochastic_depth=0.2, dropout=0.1)
+    data = training.load_data("digits", image_size=8)
+    model = subject(recipe.replace(training=run), data=data).build(run)
+    expected = zoo.create_model(
+        run.arch,
+        input_shape=(8, 8, 3),
+        norm=run.norm,
+        width=run.width,
+        dropout=0.1,
+        stochastic_depth=0.2,
+        padding="same",
+    )
+    names = [layer.name for layer in model.layers]
+    assert names == [layer.name for layer in expected.layers]
+    assert any(name.endswith("_drop") for name in names)
+    assert not any(name.endswith("_pad") for name in names if "shortcut" not in name)
 
 
 def test_a_damaged_run_is_told(tmp_path):

@@ -44,6 +44,9 @@ def test_bad_recipes(tmp_path):
         ('"group", "layer"', '"group", "layers"', "layers"),
         ("seeds = [0, 1, 2, 3, 4]", "seeds = [0, 0]", "seeds"),
         ("learning_rate = 0.1", "epochs = 2", "epochs"),
+        ("learning_rate = 0.1", "average = 0.9", r"training\.average: accepted is 0\.0, since no"),
+        ("learning_rate = 0.1", 'freeze = ["stem_*"]', r"training\.freeze: accepted is \(\)"),
+        ("learning_rate = 0.1", "whiten = 64", r"training\.whiten: accepted is 0"),
         ('title = "Batch size"', 'titel = "Batch size"', "titel"),
     ):
         path = tmp_path / "bad.toml"
