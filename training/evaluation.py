@@ -219,6 +219,12 @@ def answers(
             "evaluate: accepted are at least one image and batch_size 1; "
             f"received {len(split)} and {batch_size}"
         )
+    whole = np.issubdtype(split.labels.dtype, np.integer)
+    if split.labels.shape != (len(split.images),) or not whole:
+        raise InputError(
+            f"evaluate: accepted is one whole number as the label of each of {len(split.images)} "
+            f"images; received {split.labels.dtype} of shape {split.labels.shape}"
+        )
     if split.labels.min() < 0:
         raise InputError(
             f"evaluate: accepted are labels of 0 or more; received {split.labels.min()}"

@@ -74,6 +74,14 @@ def test_what_cannot_be_measured_is_told(digits):
         training.evaluate(ten_logits, split)
     with pytest.raises(InputError, match="at least one image"):
         training.evaluate(ten_logits, split.take([]), preprocessing=digits.preprocessing)
+    for labels, told in (
+        (split.labels[:, None], r"int64 of shape \(3, 1\)"),
+        (split.labels[:2], r"of each of 3 images; received int64 of shape \(2,\)"),
+        (split.labels / 2, r"received float64 of shape \(3,\)"),
+    ):
+        unfit = training.Split(split.images, labels)
+        with pytest.raises(InputError, match=told):
+            training.evaluate(ten_logits, unfit, preprocessing=digits.preprocessing)
     negative = training.Split(split.images, np.asarray([0, -1, 1]))
     with pytest.raises(InputError, match=r"labels of 0 or more; received -1"):
         training.evaluate(ten_logits, negative, preprocessing=digits.preprocessing)

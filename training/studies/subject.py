@@ -108,11 +108,17 @@ def _of_arrays(arrays: Sequence[np.ndarray]) -> Data:
         )
     images, labels, test_images, test_labels = map(np.asarray, arrays)
     for name, some, theirs in (("training", images, labels), ("test", test_images, test_labels)):
-        if some.dtype != np.uint8 or some.ndim != 4 or len(some) != len(theirs) or not len(some):
+        if some.dtype != np.uint8 or some.ndim != 4 or not len(some):
             raise InputError(
-                f"data: accepted are {name} images, uint8, (count, height, width, channels), and "
-                f"as many labels; received {some.dtype}, {some.shape} and {theirs.shape}"
+                f"data: accepted are {name} images, uint8, (count, height, width, channels); "
+                f"received {some.dtype}, {some.shape}"
             )
+        _check_labels(name, some, theirs)
+    if test_images.shape[1:] != images.shape[1:]:
+        raise InputError(
+            f"data: accepted are test images of the training images' shape, {images.shape[1:]}; "
+            f"received {test_images.shape[1:]}"
+        )
     mean, std = channel_statistics(images)
     classes = int(max(labels.max(), test_labels.max())) + 1
     return Data(
@@ -124,6 +130,17 @@ def _of_arrays(arrays: Sequence[np.ndarray]) -> Data:
             size=images.shape[1:3], channels=images.shape[-1], mean=mean, std=std
         ),
     )
+
+
+def _check_labels(name: str, images: np.ndarray, labels: np.ndarray) -> None:
+    """Refuse labels that are not one number of a class for each image."""
+    whole = np.issubdtype(labels.dtype, np.integer)
+    if labels.shape != (len(images),) or not whole or labels.min() < 0:
+        least = f", the least one {labels.min()}" if whole and labels.size else ""
+        raise InputError(
+            f"data: accepted as labels is one whole number, 0 or more, for each of {len(images)} "
+            f"{name} images; received {labels.dtype}, {labels.shape}{least}"
+        )
 
 
 def _digest(data: Data) -> str:
