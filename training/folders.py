@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training import checkpoint
+from training import checkpoint, tensorboard
+from training.curves import PAGE_FILE, PICTURE_FILE
 from training.distribution import Distribution
 from training.group import Group
 from training.recipe import Recipe
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     import keras
 
 RECIPE_FILE = "recipe.toml"
-_MADE = (MODEL_FILE, history.HISTORY_FILE, RECIPE_FILE)  # what a run would replace
+# What a run would replace, beside older logs.
+_MADE = (MODEL_FILE, history.HISTORY_FILE, RECIPE_FILE, PICTURE_FILE, PAGE_FILE)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def _look(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Res
 def _keep_others(folder: Path) -> None:
     """Refuse to replace files that no run has left there."""
     there = [name for name in _MADE if os.path.lexists(folder / name)]
+    there += [f"logs in {tensorboard.FOLDER}"] if tensorboard.logs(folder) else []
     if there:
         raise InputError(
             f"{folder} holds {', '.join(there)} and no run; pass --overwrite to replace what is "

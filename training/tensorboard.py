@@ -33,6 +33,11 @@ def is_installed() -> bool:
     return importlib.util.find_spec("tensorboard") is not None
 
 
+def logs(folder: Path) -> list[Path]:
+    """List the event files of a run's folder, which a training there replaces by its own."""
+    return list((folder / FOLDER).glob("events.out.tfevents.*"))
+
+
 class Events(Progress):
     """Writes an event file while a training runs.
 
@@ -48,7 +53,8 @@ class Events(Progress):
     def __init__(
         self, folder: Path, recipe: "Recipe", history: Sequence[Mapping[str, float]]
     ) -> None:
-        self.folder, self.recipe, self.history = folder / FOLDER, recipe, history
+        self.run, self.folder = folder, folder / FOLDER
+        self.recipe, self.history = recipe, history
         self._writer: Any = None
         self._began = 0.0
 
@@ -62,7 +68,7 @@ class Events(Progress):
         self._began = now - (self.history[-1]["seconds"] if self.history else 0.0)
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            older = list(self.folder.glob("events.out.tfevents.*"))
+            older = logs(self.run)
             # TensorBoard sorts files by name and wants the time first.
             path = self.folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
             self._writer = RecordWriter(path.open("xb"))

@@ -343,7 +343,9 @@ def test_there_must_be_something_to_resume(recipe, tmp_path, silent):
         training.train(recipe, out=tmp_path, resume=True, overwrite=True, progress=silent)
 
 
-@pytest.mark.parametrize("name", ["model.keras", "history.csv", "recipe.toml"])
+@pytest.mark.parametrize(
+    "name", ["model.keras", "history.csv", "recipe.toml", "curves.png", "curves.html"]
+)
 def test_files_that_are_no_runs_are_kept_unless_asked(recipe, tmp_path, silent, name):
     (tmp_path / name).write_text("somebody's own")
     with pytest.raises(InputError, match=f"holds {name} and no run; pass --overwrite"):
@@ -352,6 +354,17 @@ def test_files_that_are_no_runs_are_kept_unless_asked(recipe, tmp_path, silent, 
     assert (tmp_path / name).read_text() == "somebody's own"
     training.train(recipe, out=tmp_path, epochs=1, overwrite=True, progress=silent)
     assert files(tmp_path) == FINISHED
+
+
+def test_logs_that_are_no_runs_are_kept_unless_asked(recipe, tmp_path, silent):
+    log = tmp_path / "tensorboard" / "events.out.tfevents.1.mine"
+    log.parent.mkdir()
+    log.write_text("somebody's own")
+    with pytest.raises(InputError, match="holds logs in tensorboard and no run; pass --overwrite"):
+        training.train(recipe, out=tmp_path, progress=silent)
+    assert log.read_text() == "somebody's own"
+    training.train(recipe, out=tmp_path, epochs=1, overwrite=True, progress=silent)
+    assert not log.exists()
 
 
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}])
