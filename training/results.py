@@ -123,7 +123,8 @@ def read(folders: Iterable[str | os.PathLike[str]]) -> Results:
     """Read the cards of all runs in some folders.
 
     Args:
-        folders: Folders of runs, or folders with such folders in them, at any depth.
+        folders: Folders of runs, or folders with such folders in them, at any depth. Links are
+            followed.
 
     Returns:
         What was found. A folder that is damaged or has no run in it is told and stops nothing.
@@ -181,14 +182,17 @@ def _places(folder: Path) -> list[Path]:
     """Find the folders of runs in a folder, itself included."""
     if not is_dir(folder):
         return [folder]
-    marks = (CARD_FILE, checkpoint.FILE, MODEL_FILE)
-    found = {path.parent for mark in marks for path in folder.rglob(mark)}
-    return sorted(place for place in found if not _is_hidden(place, folder)) or [folder]
-
-
-def _is_hidden(place: Path, folder: Path) -> bool:
-    """Say whether a folder is one that is being written, or thrown away."""
-    return any(part.startswith(".") for part in place.relative_to(folder).parts)
+    marks = {CARD_FILE, checkpoint.FILE, MODEL_FILE}
+    found = []
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        # A link to a folder above would lead here again. Those with a dot are half-written.
+        folders[:] = [] if real in seen else sorted(each for each in folders if each[0] != ".")
+        if real not in seen and marks & set(files):
+            found.append(Path(place))
+        seen.add(real)
+    return sorted(found) or [folder]
 
 
 def _card(folder: Path) -> Card:

@@ -70,6 +70,15 @@ def test_a_folder_is_read_once(folder):
     assert len(read([folder / "longer"]).runs) == 1
 
 
+def test_runs_behind_links_are_found_once(folder, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "longer").symlink_to(folder / "longer")
+    (linked / "again").symlink_to(linked)
+    (linked / ".hidden").symlink_to(folder / "clothes")
+    assert [run.folder for run in read([linked]).runs] == [str(linked / "longer")]
+
+
 @pytest.fixture
 def damaged(folder, recipe):
     """A card that is none, an exchanged model, a model without card, and an unfinished run."""
