@@ -22,6 +22,7 @@ from zoo.pages import number, render
 FORMAT = 1  # of stored runs; runs of another are not mixed in
 RESULTS_FILE, TABLE_FILE = "results.json", "results.csv"
 PICTURE_FILE, PAGE_FILE = "results.png", "results.html"
+FILES = (RESULTS_FILE, TABLE_FILE, PICTURE_FILE, PAGE_FILE)
 TEMPLATES = Path(__file__).parent / "templates"
 
 

@@ -13,7 +13,7 @@ from training import environment
 from training.data import Data
 from training.lock import holding
 from training.studies.recipe import StudyRecipe
-from training.studies.report import FORMAT, Report
+from training.studies.report import FILES, FORMAT, Report
 from training.studies.study import Run, Study, find
 from training.studies.subject import Builder, Subject, subject
 from zoo.errors import InputError, differences
@@ -63,7 +63,7 @@ def study(
 
     Raises:
         InputError: The recipe or the data cannot be used, or the folder holds runs of another
-            recipe, version or machine.
+            recipe, version or machine, or files of the report's names that are no study's.
 
     Example:
         >>> report = training.study("mechanics", out="runs/mechanics")
@@ -86,6 +86,7 @@ def study(
         with kept():
             return _complete(bench, chosen, None, progress)
     with holding(Path(out)), kept():
+        _keep_others(Path(out))
         report = _complete(bench, chosen, Path(out), progress)
         report.write(Path(out))
     return report
@@ -112,6 +113,15 @@ def _complete(bench: "Bench", chosen: Study, out: Path | None, progress: Progres
         progress(recipe.name, len(results), len(results))
     settings = {name: dict(run.settings) for name, run in known.items()}
     return Report(recipe, made, settings, results, bench.data.notes)
+
+
+def _keep_others(folder: Path) -> None:
+    """Refuse to replace files that no study has left there."""
+    there = [name for name in FILES if os.path.lexists(folder / name)]
+    if there and not any((folder / RUNS).glob("*.json")):
+        raise InputError(
+            f"{folder} holds {', '.join(there)} and no runs of a study; accepted is another folder"
+        )
 
 
 def made_with(recipe: StudyRecipe, given: Subject) -> dict[str, str]:

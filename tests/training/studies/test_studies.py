@@ -233,6 +233,15 @@ def test_held_out_images_are_the_last_ones_and_not_learned_from():
         recipe.replace(held_out_images=0)
 
 
+@pytest.mark.parametrize("name", ["results.csv", "results.json", "results.png", "results.html"])
+def test_files_that_are_no_studys_are_kept(tmp_path, name):
+    (tmp_path / name).write_text("somebody's own")
+    with pytest.raises(InputError, match=f"holds {name} and no runs of a study; accepted is"):
+        do("initialisation", tmp_path)
+    assert (tmp_path / name).read_text() == "somebody's own"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_models_are_built_as_the_recipe_says():
     recipe = training.StudyRecipe.load("initialisation", "fast")
     run = recipe.training.replace(padding="same", stochastic_depth=0.2, dropout=0.1)
