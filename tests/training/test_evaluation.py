@@ -348,3 +348,13 @@ def test_a_real_browser_shows_the_page_without_complaint(tmp_path):
     path = tmp_path / "page.html"
     path.write_text(page("n", "d", some_answers([0, 0, 1], [0, 1, 1], 2)), encoding="utf-8")
     assert "Most confidently wrong" in browse(path, tmp_path)
+
+
+def test_what_another_card_measures_is_not_stored(capsys, weights, tmp_path, recipe, digits):
+    other = digits.preprocessing.replace(scale=1.0)
+    card = make_card(recipe, sha="0" * 64, preprocessing=other).write(tmp_path / "other.json")
+    before = (weights.parent / "card.json").read_bytes()
+    command = ["evaluate", str(weights), "--data", "digits", "--card", str(card), "--write-card"]
+    assert run(command) == 2
+    assert "accepted is either --card or --write-card" in capsys.readouterr().err
+    assert (weights.parent / "card.json").read_bytes() == before

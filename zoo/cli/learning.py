@@ -262,6 +262,11 @@ def evaluate(
 ) -> None:
     """Measure the accuracy of a model on the test split of a data set."""
     if write_card:
+        if card is not None:
+            raise InputError(
+                "accepted is either --card or --write-card: what is measured by another card does "
+                "not belong in the one beside the file; received both"
+            )
         _own_card(file)
     if report is not None:
         check_page(report)
