@@ -269,8 +269,11 @@ def _eight_bits(image: Any) -> Any:
     import PIL.Image
 
     if image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.float64) / 257  # 65535 becomes 255
-        return PIL.Image.fromarray(np.rint(values).astype(np.uint8))
+        values = np.asarray(image)
+        # A value that is transparent is none of 8 bits: it becomes white here.
+        clear = image.info.get("transparency")
+        values = np.where(values == clear, 255, np.rint(values / 257))  # 65535 becomes 255
+        return PIL.Image.fromarray(values.astype(np.uint8))
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise InputError(
