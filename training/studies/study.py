@@ -120,5 +120,8 @@ def find(name: str) -> Study:
 
 
 def _plain(value: Any) -> str:
-    """Write a number as part of a file name."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Write a value as part of a file name, so that no other one is written alike."""
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

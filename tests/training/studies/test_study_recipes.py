@@ -7,6 +7,7 @@ import pytest
 import training
 from training.studies.common import variant_norm
 from training.studies.recipe import FOLDER
+from training.studies.study import Run
 from zoo.errors import InputError
 from zoo.norm import Norm
 
@@ -31,6 +32,14 @@ def test_variants(variant, expected):
 def test_unknown_variants(variant):
     with pytest.raises(InputError, match="variant"):
         variant_norm(variant, Norm())
+
+
+def test_runs_of_different_numbers_have_different_names():
+    """By six digits 0.9999999 is 1: the runs of two momenta were taken for one."""
+    momenta = (0.9, 0.9999999, 0.99999999, 1e-05)
+    ids = [Run.of(momentum=momentum, seed=0).id for momentum in momenta]
+    assert ids[0] == "momentum0.9.seed0" and ids[-1] == "momentum1e-05.seed0"
+    assert len(set(ids)) == len(momenta)
 
 
 def test_bad_recipes(tmp_path):
