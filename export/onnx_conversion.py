@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,8 @@ def convert(
 
     failures = (*_CONVERTER_ERRORS, tf.errors.OpError)
     inlined = _calls_inlined(), _constants_inlined(model)
-    with _layers_marked(model) as names, inlined[0], inlined[1], _weights_unwritten():
+    converter = _weights_unwritten(), _same_each_time()
+    with _layers_marked(model) as names, inlined[0], inlined[1], converter[0], converter[1]:
         traced.get_concrete_function(*signature)  # an error in here is the model's own
         proto = None
         with _converter_log() as log, _passes_uncopied(), suppress(*failures):
@@ -231,6 +232,38 @@ def _weights_unwritten() -> Iterator[None]:
         yield
     finally:
         Node.update_proto = whole
+
+
+@contextmanager
+def _same_each_time() -> Iterator[None]:
+    """Let the converter make the same of the same model, whatever happened in the process before.
+
+    It holds nodes, and the users of a tensor, in sets, whose order is that of addresses in memory
+    and of hashes of texts; it decides past which user a Transpose moves first. Here both come in
+    the order of their names. Those have numbers that count up in the process, so that what was
+    ``a__9`` before ``b`` is ``a__10`` the next time: they start from 1 for a while.
+    """
+    from tf2onnx import utils
+    from tf2onnx.graph import Graph
+
+    methods = ("find_output_consumers", "extract_sub_graph_nodes")
+    unordered = {name: getattr(Graph, name) for name in methods}
+    count = utils.INTERNAL_NAME
+
+    def ordered(method: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+        return lambda *given, **options: sorted(
+            method(*given, **options), key=lambda node: node.name
+        )
+
+    try:
+        for name, method in unordered.items():
+            setattr(Graph, name, ordered(method))
+        utils.INTERNAL_NAME = 1
+        yield
+    finally:
+        for name, method in unordered.items():
+            setattr(Graph, name, method)
+        utils.INTERNAL_NAME = max(count, utils.INTERNAL_NAME)
 
 
 @contextmanager

@@ -147,6 +147,15 @@ def test_equal_models_make_equal_bytes_in_one_process(tmp_path):
     assert made("first.onnx") == made("second.onnx")
 
 
+def test_a_tensor_with_several_users_makes_equal_bytes_each_time(tmp_path):
+    image = keras.Input((6, 6, 3))
+    features = layers.ReLU()(layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, [features, layers.Conv2D(2, 3)(features), features])
+    path = tmp_path / "model.onnx"
+    made = {export.to_onnx(model, path).read_bytes() for _ in range(8)}
+    assert len(made) == 1
+
+
 @pytest.mark.slow
 def test_equal_models_make_equal_bytes_in_two_processes(tmp_path):
     code = (
