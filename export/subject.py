@@ -1,5 +1,6 @@
 """What is exported and validated: a Keras model, or a folded one with its report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,26 +37,31 @@ class Subject:
     def inputs(self) -> tuple[str, ...]:
         """The inputs' names in the file: ``image``, or Keras' own where there are several.
 
-        Names that Keras made up are numbered anew, so that equal models make equal files.
+        Names that Keras made up are numbered anew, so that equal models make equal files; one that
+        a lone output has gets a number too.
         """
         from export.fingerprint import made_up
 
         if len(self.model.inputs) == 1:
             return (INPUT,)
         layers = [tensor._keras_history.operation for tensor in self.model.inputs]
-        return unique(made_up(layer.name, type(layer)) or layer.name for layer in layers)
+        names = [made_up(layer.name, type(layer)) or layer.name for layer in layers]
+        return _beside((OUTPUT, PROBABILITIES), names)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The outputs' names in the file: ``logits``, or Keras' own where there are several."""
+        """The outputs' names in the file: ``logits``, or Keras' own where there are several.
+
+        One that an input has, such as ``image``, gets a number: a file has one tensor of a name.
+        """
         import keras
 
         if len(self.model.outputs) == 1:
             return (OUTPUT,)
         structure = self.model.output
         if isinstance(structure, dict) and len(structure) == len(self.model.outputs):
-            return tuple(keras.tree.flatten({key: key for key in structure}))
-        return unique(self.model.output_names)
+            return _beside(self.inputs, keras.tree.flatten({key: key for key in structure}))
+        return _beside(self.inputs, self.model.output_names)
 
 
 def subject(model: "keras.Model | Folded") -> Subject:
@@ -118,6 +124,11 @@ def _batchnorms(model: Any) -> list[tuple[str, str]]:
         elif isinstance(layer, keras.layers.BatchNormalization):
             found.append((layer.name, _NOT_FOLDED))
     return found
+
+
+def _beside(taken: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Number the names that are taken, and those that were seen before."""
+    return unique([*taken, *names])[len(taken) :]
 
 
 def unique(names: Any) -> tuple[str, ...]:

@@ -267,6 +267,23 @@ def test_several_inputs_and_outputs_keep_their_names(tmp_path):
     assert described(graph.output) == {"copy": ["batch", 2], "sum": ["batch", 3]}
 
 
+def test_an_input_and_an_output_of_one_name_are_told_apart(tmp_path):
+    image = keras.Input((6, 6, 3))
+    x = layers.Conv2D(3, 3, padding="same", name="image")(image)
+    decoder = keras.Model(image, {"image": x, "score": layers.Flatten()(x)})
+    path = export.to_onnx(decoder, tmp_path / "decoder.onnx")
+    assert [value.name for value in onnx.load(path).graph.output] == ["image_1", "score"]
+    assert export.validate(decoder, path).ok
+
+    taken = [keras.Input((4,), name="logits"), keras.Input((4,), name="probabilities")]
+    model = keras.Model(taken, layers.Dense(3)(layers.Add()(taken)))
+    path = export.to_onnx(model, tmp_path / "model.onnx", probabilities=True)
+    graph = onnx.load(path).graph
+    assert [value.name for value in graph.input] == ["logits_1", "probabilities_1"]
+    assert [value.name for value in graph.output] == ["logits", "probabilities"]
+    assert export.validate(model, path).ok
+
+
 def test_feature_maps_of_any_size(tmp_path):
     model = zoo.create_model("resnet20", input_shape=(None, None, 3), width=0.5, features_only=True)
     graph = onnx.load(export.to_onnx(model, tmp_path / "model.onnx")).graph
