@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from export import whole_numbers
 from zoo.errors import InputError
 
 # The largest of few rounding errors is a matter of luck: over two images' eight outputs one model's
@@ -45,12 +46,14 @@ def _batch(
 ) -> list[np.ndarray]:
     """Make one array of a kind for each input; integers where the input takes those."""
     random = np.random.default_rng(seed)
-    return [
-        _integers(random, shape, model, tensor)
-        if _takes_integers(model, tensor)
-        else kind(random, shape)
-        for shape, tensor in zip(shapes, model.inputs, strict=True)
-    ]
+    arrays = []
+    for shape, tensor in zip(shapes, model.inputs, strict=True):
+        count = whole_numbers.count(model, tensor)
+        if count is None:
+            arrays.append(kind(random, shape))
+        else:
+            arrays.append(random.integers(0, count, size=shape).astype(tensor.dtype))
+    return arrays
 
 
 def _impulse(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -71,38 +74,6 @@ _KINDS = (
     ),
     (lambda random, shape: 100 * random.normal(size=shape),),
 )
-
-
-def _takes_integers(model: keras.Model, tensor: Any) -> bool:
-    """Say whether an input takes whole numbers: by its dtype, or since an Embedding reads it."""
-    if not str(tensor.dtype).startswith(("float", "bfloat")):
-        return True
-    return any(
-        tensor is taken
-        for layer in _tables(model)
-        for node in layer._inbound_nodes
-        for taken in node.input_tensors
-    )
-
-
-def _tables(model: keras.Model) -> list[Any]:
-    """Return the layers that look whole numbers up in a table."""
-    kinds = (keras.layers.Embedding, keras.layers.CategoryEncoding)
-    return [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
-
-
-def _integers(
-    random: np.random.Generator, shape: tuple[int, ...], model: keras.Model, tensor: Any
-) -> np.ndarray:
-    """Draw whole numbers that every table of the model has; without one, those of pixels."""
-    dtype = str(tensor.dtype)
-    if dtype == "string":
-        raise InputError(
-            f"certify: accepted are models of numbers; the input {tensor.name!r} takes text"
-        )
-    sizes = [getattr(table, "input_dim", None) or table.num_tokens for table in _tables(model)]
-    highest = {"bool": 2, "int8": 128}.get(dtype, 256)
-    return random.integers(0, min([highest, *sizes]), size=shape).astype(dtype)
 
 
 def _shape(tensor: Any, size: int) -> tuple[int, ...]:

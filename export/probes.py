@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export import whole_numbers
+
 if TYPE_CHECKING:
     from zoo.preprocessing import Preprocessing
 
@@ -82,7 +84,11 @@ def probes(
         zeros = [np.zeros_like(array) for array in random_inputs(model, batch)]
         yield Probe("zero", f"zero, batch {batch}", zeros)
     for batch in extreme:
-        extremes = [_saturated(array, preprocessing) for array in random_inputs(model, batch)]
+        pairs = zip(random_inputs(model, batch), model.inputs, strict=True)
+        extremes = [
+            _saturated(array, preprocessing, whole_numbers.count(model, tensor))
+            for array, tensor in pairs
+        ]
         yield Probe("saturated", f"saturated, batch {batch}", extremes)
     if images is not None:
         for batch in batches:
@@ -99,23 +105,27 @@ def _batches(model: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def random_inputs(model: Any, batch: int, *, seed: int = 0, scale: float = 1.0) -> list[np.ndarray]:
-    """Draw one array for each input: normal, or 0 to 255 where the model takes integers."""
+    """Draw one array for each input: normal, or of the whole numbers that the model takes."""
     generator = np.random.default_rng(seed)
     arrays = []
     for tensor in model.inputs:
         shape = (batch, *(size or FREE_SIZE for size in tensor.shape[1:]))
-        dtype = np.dtype(tensor.dtype)
-        if np.issubdtype(dtype, np.integer):
-            arrays.append(generator.integers(0, 256, shape).astype(dtype))
-        else:
+        count = whole_numbers.count(model, tensor)
+        if count is None:
             arrays.append((scale * generator.standard_normal(shape)).astype(np.float32))
+        else:
+            dtype = "float32" if "float" in tensor.dtype else tensor.dtype
+            arrays.append(generator.integers(0, count, shape).astype(dtype))
     return arrays
 
 
-def _saturated(values: np.ndarray, preprocessing: "Preprocessing | None") -> np.ndarray:
+def _saturated(
+    values: np.ndarray, preprocessing: "Preprocessing | None", count: int | None
+) -> np.ndarray:
     """Make an all-white image, an all-black one, and then images of random extremes."""
-    pixels = np.where(values > np.median(values), np.uint8(255), np.uint8(0))
-    pixels[0] = 255
+    white = np.uint8(255 if count is None else count - 1)
+    pixels = np.where(values > np.median(values), white, np.uint8(0))
+    pixels[0] = white
     pixels[1:2] = 0
     made = None if preprocessing is None else (*preprocessing.size, preprocessing.channels)
     if preprocessing is not None and pixels.shape[1:] == made:
