@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from export import onnx_gelu, onnx_kernels
@@ -87,8 +87,10 @@ def convert(
 
     failures = (*_CONVERTER_ERRORS, tf.errors.OpError)
     inlined = _calls_inlined(), _constants_inlined(model)
-    converter = _weights_unwritten(), _same_each_time()
-    with _layers_marked(model) as names, inlined[0], inlined[1], converter[0], converter[1]:
+    with ExitStack() as changed:
+        names = changed.enter_context(_layers_marked(model))
+        for change in (*inlined, _weights_unwritten(), _same_each_time(), _pads_kept()):
+            changed.enter_context(change)
         traced.get_concrete_function(*signature)  # an error in here is the model's own
         proto = None
         with _converter_log() as log, _passes_uncopied(), suppress(*failures):
@@ -264,6 +266,29 @@ def _same_each_time() -> Iterator[None]:
         for name, method in unordered.items():
             setattr(Graph, name, method)
         utils.INTERNAL_NAME = max(count, utils.INTERNAL_NAME)
+
+
+@contextmanager
+def _pads_kept() -> Iterator[None]:
+    """Keep a Pad apart from a convolution that has found out by how much it pads itself.
+
+    tf2onnx 1.17 writes the Pad's numbers over the convolution's own, which a dilated one with
+    padding "same" has by then; `export.onnx_pads` adds them up.
+    """
+    from tf2onnx import tfonnx
+
+    whole = tfonnx.rewrite_conv2d_with_pad
+
+    def rewrite(graph: Any, operations: list[Any]) -> list[Any]:
+        own = [node for node in operations if node.get_attr_value("padding") != b"EXPLICIT"]
+        whole(graph, own)
+        return operations
+
+    tfonnx.rewrite_conv2d_with_pad = rewrite
+    try:
+        yield
+    finally:
+        tfonnx.rewrite_conv2d_with_pad = whole
 
 
 @contextmanager

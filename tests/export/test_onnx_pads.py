@@ -33,8 +33,9 @@ def exported(tmp_path, *after, size=(9, 8, 4), **options):
         lambda: layers.Conv2D(5, 3, strides=2, padding="same"),
         lambda: layers.DepthwiseConv2D(3, strides=2),
         lambda: layers.Conv2D(8, 3, groups=2, dilation_rate=2),
+        lambda: layers.Conv2D(5, 3, dilation_rate=2, padding="same"),
     ],
-    ids=["valid", "same", "depthwise", "dilated"],
+    ids=["valid", "same", "depthwise", "dilated", "dilated same"],
 )
 def test_a_convolution_pads_by_itself(convolution, padding, layout, tmp_path):
     found = exported(
