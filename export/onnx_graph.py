@@ -91,6 +91,7 @@ def tidy(
     _fix_reshapes(source)
     onnx_flatten.straighten(source)
     onnx_pads.absorb(source)
+    onnx_pads.outward(source)
     nodes = _ordered(source.graph, list(outputs))
     names = _Names(labels, taken=[*inputs, *outputs])
     graph = onnx.GraphProto(name="foldzoo")

@@ -1,4 +1,4 @@
-"""Zero padding inside the convolutions and the max poolings that follow it.
+"""Padding as the standard has it, and inside the layers that follow it.
 
 A ZeroPadding2D of Keras is a Pad in the file: a copy of the whole map, outside of the blocked
 layout in which onnxruntime keeps images between convolutions. A Conv pads with zeros by itself. A
@@ -35,9 +35,36 @@ def absorb(proto: "onnx.ModelProto") -> None:
         if not all(_can_pad(user, pad.output[0], around, positive=positive) for user in users):
             continue
         for user in users:
-            _set_pads(user, [own + more for own, more in zip(_pads(user), around, strict=True)])
+            _set(user, pads=[own + more for own, more in zip(_pads(user), around, strict=True)])
             user.input[0] = pad.input[0]
         graph.node.remove(pad)
+
+
+def outward(proto: "onnx.ModelProto") -> None:
+    """Make output padding of what transposed convolutions would cut off less than nothing.
+
+    Where a kernel and what it lacks are smaller than its stride, TensorFlow has zeros at the end;
+    tf2onnx divides them among pads below zero at both ends, which the standard does not know.
+
+    Args:
+        proto: What the converter made; changed in place.
+    """
+    for node in proto.graph.node:
+        pads = _attribute(node, "pads", [])
+        if node.op_type != "ConvTranspose" or min(pads, default=0) >= 0:
+            continue
+        begins, ends = pads[: len(pads) // 2], pads[len(pads) // 2 :]
+        zeros = [-min(begin + end, 0) for begin, end in zip(begins, ends, strict=True)]
+        own = _attribute(node, "output_padding", [0] * len(zeros))
+        kept = [
+            [0 if more else size for size, more in zip(side, zeros, strict=True)]
+            for side in (begins, ends)
+        ]
+        _set(
+            node,
+            pads=[*kept[0], *kept[1]],
+            output_padding=[a + b for a, b in zip(own, zeros, strict=True)],
+        )
 
 
 def _around(pad: "onnx.NodeProto", constants: dict[str, Any]) -> list[int] | None:
@@ -93,14 +120,15 @@ def _pads(node: "onnx.NodeProto") -> list[int]:
     return [*_attribute(node, "pads", [0, 0, 0, 0])]
 
 
-def _set_pads(node: "onnx.NodeProto", pads: list[int]) -> None:
-    """Let a node pad by so much."""
+def _set(node: "onnx.NodeProto", **lists: list[int]) -> None:
+    """Let a node pad by so much, and not by a rule."""
     import onnx
 
-    left = [one for one in node.attribute if one.name not in ("pads", "auto_pad")]
+    left = [one for one in node.attribute if one.name not in (*lists, "auto_pad")]
     copies = [onnx.AttributeProto.FromString(one.SerializeToString()) for one in left]
     del node.attribute[:]
-    node.attribute.extend([*copies, onnx.helper.make_attribute("pads", pads)])
+    made = [onnx.helper.make_attribute(name, values) for name, values in lists.items()]
+    node.attribute.extend([*copies, *made])
 
 
 def _attribute(node: "onnx.NodeProto", name: str, default: Any) -> Any:

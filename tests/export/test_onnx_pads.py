@@ -80,3 +80,24 @@ def test_all_users_pad_or_none(tmp_path):
         assert export.validate(model, path).ok
         kinds = [node.op_type for node in onnx.load(path).graph.node]
         assert kinds.count("Pad") == number
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize(
+    ("kernel", "strides", "options"),
+    [
+        (2, 3, {}),
+        (2, 3, {"output_padding": 1}),
+        (2, 3, {"output_padding": 2}),
+        ((2, 3), 3, {"output_padding": (1, 2)}),
+        (2, 4, {"output_padding": 3}),
+        (1, 2, {"output_padding": 1, "padding": "same"}),
+        (3, 2, {"output_padding": 1, "padding": "same"}),
+    ],
+)
+def test_a_transposed_convolution_may_leave_zeros_at_the_end(
+    kernel, strides, options, layout, tmp_path
+):
+    convolution = layers.Conv2DTranspose(3, kernel, strides=strides, **options)
+    found = exported(tmp_path, convolution, size=(5, 6, 3), layout=layout)
+    assert found["ConvTranspose"] == 1
