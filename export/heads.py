@@ -4,6 +4,8 @@ Where logits are far apart a softmax gives zeros and a one whatever becomes of t
 models could agree there and compute something else. So models are compared before it as well.
 """
 
+from dataclasses import dataclass
+
 import keras
 
 from export import graph, graph_reading
@@ -17,6 +19,40 @@ _HAND_ON = (
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
     *("AlphaDropout", "GaussianDropout", "GaussianNoise"),
 )
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of a model that `with_logits` made: what stands between logits and an output.
+
+    Args:
+        output: The output's place among the model's.
+        logits: The place of the logits that it is made of.
+        model: The function from these to it.
+    """
+
+    output: int
+    logits: int
+    model: keras.Model
+
+
+def heads(model: keras.Model, wide: keras.Model) -> list[Head]:
+    """Find the outputs of a model that are made of its logits alone.
+
+    Args:
+        model: The model.
+        wide: What `with_logits` made of it, in any dtype.
+
+    Returns:
+        A head for each output behind a saturating activation, in the dtype of ``wide``.
+    """
+    found = graph_reading.read(model)
+    pairs = _expose(found)
+    places = {tensor: place for place, tensor in enumerate(keras.tree.flatten(found.outputs))}
+    return [
+        Head(place, places[before], keras.Model(wide.outputs[places[before]], wide.outputs[place]))
+        for place, before in pairs.items()
+    ]
 
 
 def with_logits(model: keras.Model, dtype: str) -> keras.Model:
@@ -65,16 +101,24 @@ def _is_linear(call: Call) -> bool:
     return call.layer.kind == "Activation" and call.layer.config.get("activation") == "linear"
 
 
-def _expose(found: Graph) -> None:
-    """Add to a graph's outputs what its outputs' saturating activations take, if there are any."""
-    added = []
-    for tensor in dict.fromkeys(keras.tree.flatten(found.outputs)):
+def _expose(found: Graph) -> dict[int, Tensor]:
+    """Add to a graph's outputs what its outputs' saturating activations take, if there are any.
+
+    Returns:
+        What is taken, by the place of the output.
+    """
+    added, pairs = [], {}
+    for place, tensor in enumerate(keras.tree.flatten(found.outputs)):
         before = _before_activation(found, tensor)
-        if before is not None and not before.is_output:
+        if before is None:
+            continue
+        pairs[place] = before
+        if not before.is_output:
             before.is_output = True
             added.append(before)
     if added:
         found.outputs = [*keras.tree.flatten(found.outputs), *added]
+    return pairs
 
 
 def _before_activation(found: Graph, tensor: Tensor) -> Tensor | None:

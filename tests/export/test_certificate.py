@@ -126,6 +126,31 @@ def test_a_saturated_softmax_hides_nothing(end, monkeypatch):
     assert failed(export.certify(model, folded)) == ["algebra in float64", "rounding in float32"]
 
 
+@pytest.mark.parametrize("seed", [0, 4])
+def test_what_a_softmax_magnifies_is_not_the_folds_doing(seed):
+    keras.utils.set_random_seed(seed)
+    x = image = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x))
+    x = layers.Activation("silu")(x)
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(2, 1, activation="relu")(gate)
+    gate = layers.Conv2D(8, 1, activation="sigmoid")(gate)
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Multiply()([x, gate])))
+    x = layers.Conv2D(4, 3, padding="same", strides=2)(layers.MaxPooling2D(2)(x))
+    x = layers.GlobalMaxPooling2D()(layers.BatchNormalization()(x))
+    model = keras.Model(image, layers.Dense(3, activation="softmax")(x))
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            size = layer.moving_mean.shape
+            layer.moving_mean.assign(random.normal(size=size))
+            layer.moving_variance.assign(random.uniform(0.3, 2, size))
+            layer.gamma.assign(random.normal(size=size))
+            layer.beta.assign(random.normal(size=size))
+    result = export.certify(model, export.fold(model))
+    assert result.ok, result.why()
+
+
 def silent_on_zeros(kernel: float) -> keras.Model:
     """A model whose ReLU gives exactly 0 on zeros, which its folded form gives only nearly."""
     x = image = keras.Input((4, 4, 16))
