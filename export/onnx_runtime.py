@@ -18,7 +18,9 @@ LEVELS = {
 }
 COMPARED = ("off", "all")  # those whose answers are compared: as written, and as served
 THREADS = 2
-_ERRORS_ONLY = 3  # onnxruntime's severity; its warnings are about graphs that it can make faster
+# Onnxruntime's severity. Its warnings are about graphs that it can make faster, and its errors are
+# raised here too.
+_FATAL_ONLY = 4
 
 
 class Session:
@@ -41,7 +43,7 @@ class Session:
             onnxruntime.GraphOptimizationLevel, LEVELS[level]
         )
         options.intra_op_num_threads = THREADS
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         self._nchw = nchw
         try:
             self._session = onnxruntime.InferenceSession(

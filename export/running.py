@@ -6,6 +6,7 @@ keeps what every layer made until the last one has run: over twenty gigabytes fo
 traced once, for any batch size; tracing costs a few calls.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     import keras
     import numpy as np
+
+_MARKS = re.compile(r"\x1b\[[0-9;]*m|\[?\[?\{\{[^}]*\}\}\]?\]?|\[Op:[^]]*\]")
+_ABOUT = ("Graph execution error", "Detected at node", "Stack trace for op definition")
 
 
 class Runner:
@@ -87,7 +91,7 @@ def _computed(
         except _backend_errors() as error:
             raise InputError(
                 f"Keras on {keras.backend.backend()} cannot compute {model.name} in "
-                f"{model.inputs[0].dtype}: {' '.join(str(error).split())[:300]}"
+                f"{model.inputs[0].dtype}: {_said(str(error))}"
             ) from error
         return [keras.ops.convert_to_numpy(keras.ops.cast(o, _wide(o))) for o in made]
 
@@ -115,6 +119,15 @@ def _backend_errors() -> tuple[type[BaseException], ...]:
     import tensorflow as tf
 
     return (tf.errors.OpError,)
+
+
+def _said(text: str) -> str:
+    """Make one line of what a backend says, without what it says of its own graph and of files."""
+    text = _MARKS.sub("", text).partition("Arguments received by")[0].partition("; NodeDef:")[0]
+    paragraphs = [
+        part for part in text.split("\n\n") if 'File "' not in part and not part.startswith(_ABOUT)
+    ]
+    return " ".join(" ".join(paragraphs or [text]).split())[:300]
 
 
 def _wide(tensor: Any) -> str:
