@@ -242,8 +242,9 @@ def _same_each_time() -> Iterator[None]:
 
     It holds nodes, and the users of a tensor, in sets, whose order is that of addresses in memory
     and of hashes of texts; it decides past which user a Transpose moves first. Here both come in
-    the order of their names. Those have numbers that count up in the process, so that what was
-    ``a__9`` before ``b`` is ``a__10`` the next time: they start from 1 for a while.
+    the order of the graph, in which it can move past most. Names have numbers that count up in the
+    process, so that what was ``a__9`` before ``b`` is ``a__10`` the next time, wherever they are
+    sorted: they start from 1 for a while.
     """
     from tf2onnx import utils
     from tf2onnx.graph import Graph
@@ -253,9 +254,14 @@ def _same_each_time() -> Iterator[None]:
     count = utils.INTERNAL_NAME
 
     def ordered(method: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-        return lambda *given, **options: sorted(
-            method(*given, **options), key=lambda node: node.name
-        )
+        def found(graph: Any, *given: Any, **options: Any) -> list[Any]:
+            nodes = method(graph, *given, **options)
+            if len(nodes) < 2:
+                return nodes
+            places = {node.name: place for place, node in enumerate(graph.get_nodes())}
+            return sorted(nodes, key=lambda node: (places.get(node.name, -1), node.name))
+
+        return found
 
     try:
         for name, method in unordered.items():

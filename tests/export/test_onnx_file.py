@@ -156,16 +156,30 @@ def test_a_tensor_with_several_users_makes_equal_bytes_each_time(tmp_path):
     assert len(made) == 1
 
 
+def test_a_gated_network_has_one_transpose(tmp_path):
+    """The users of a tensor come in an order in which a Transpose moves past all of them."""
+    model = zoo.create_model("mobilenet_v3_small", input_shape=(32, 32, 3))
+    assert operations(export.to_onnx(model, tmp_path / "model.onnx"))["Transpose"] == 1
+
+
 @pytest.mark.slow
-def test_equal_models_make_equal_bytes_in_two_processes(tmp_path):
+@pytest.mark.parametrize(
+    "made",
+    [
+        "keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Conv2D(4, 3), "
+        "keras.layers.BatchNormalization(), keras.layers.Flatten(), keras.layers.Dense(2)])",
+        "zoo.create_model('resnet20', features_only=True)",
+        "zoo.create_model('ghostnet', input_shape=(32, 32, 3))",
+    ],
+    ids=["chain", "several outputs", "several users"],
+)
+def test_equal_models_make_equal_bytes_in_two_processes(made, tmp_path):
     code = (
-        "import sys, keras, export\n"
+        "import sys, keras, export, zoo\n"
         "for _ in range(int(sys.argv[2])):\n"  # another state of every counter
         "    keras.layers.Conv2D(1, 1)\n"
         "keras.utils.set_random_seed(1)\n"
-        "model = keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Conv2D(4, 3), "
-        "keras.layers.BatchNormalization(), keras.layers.Flatten(), keras.layers.Dense(2)])\n"
-        "export.to_onnx(model, sys.argv[1])\n"
+        f"export.to_onnx({made}, sys.argv[1])\n"
     )
     hashes = set()
     for number, seed in ((0, "1"), (3, "2")):
