@@ -273,9 +273,9 @@ def test_grey_values_of_16_bits_are_scaled(tmp_path, name):
 def test_a_transparent_grey_value_of_16_bits_is_white(tmp_path):
     import PIL.Image
 
-    grey = PIL.Image.fromarray(np.array([[4660, 4661, 0]], np.uint16))
+    grey = PIL.Image.fromarray(np.array([[4660, 4661, 0]] * 2, np.uint16))
     pixels = read(tmp_path / "a.png", grey, channels=1, transparency=4660)
-    assert pixels[..., 0].tolist() == [[255, 18, 0]]
+    assert pixels[..., 0].tolist() == [[255, 18, 0]] * 2
 
 
 @pytest.mark.parametrize(
