@@ -36,8 +36,6 @@ WITHOUT_NORM = (
     *("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"),
 )
 MODELS = (*APPLICATIONS, *WITHOUT_NORM)
-# How long all of it shall take at most, in seconds, with the certificate, on two cores.
-AIMED = {"MobileNetV2": 20, "ResNet50": 60}
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -66,8 +64,7 @@ def judged(name: str) -> dict[str, Any]:
         start = time.perf_counter()
         folded = export.fold(model)
         fold_seconds = time.perf_counter() - start
-        if name not in AIMED:
-            del model  # the largest one's weights take 1.4 GB
+        del model  # the largest one's weights take 1.4 GB
         path = Path(folder, "ours.onnx")
         start = time.perf_counter()
         export.to_onnx(folded, path)
@@ -76,7 +73,6 @@ def judged(name: str) -> dict[str, Any]:
         verdict = export.validate(folded, path)
         validate_seconds = time.perf_counter() - start
         memory = peak_memory()
-    certified = {"certify_seconds": certify_seconds(model, folded)} if name in AIMED else {}
     return {
         "size": folded.model.inputs[0].shape[1],
         "batchnorms": len(folded.report.entries),
@@ -84,29 +80,12 @@ def judged(name: str) -> dict[str, Any]:
         "fold_seconds": fold_seconds,
         "validate_seconds": validate_seconds,
         "gigabytes": None if memory is None else memory / 1e9,
-        **certified,
         "ok": verdict.ok,
         "why": "" if verdict.ok else verdict.why(),
         "error": verdict.error,
         "limit": verdict.limit,
         "ours": ours,
     }
-
-
-def certify_seconds(model: keras.Model, folded: export.Folded) -> float:
-    """Certify a fold; return how long it took. One that does not hold stops the run."""
-    start = time.perf_counter()
-    certificate = export.certify(model, folded)
-    seconds = time.perf_counter() - start
-    if not certificate.ok:
-        raise SystemExit(f"{model.name}: {certificate.why()}")
-    return seconds
-
-
-def whole_seconds(row: dict[str, Any]) -> float:
-    """Return how long fold, certificate, export and verdict took of a model of `AIMED`."""
-    parts = ("fold_seconds", "certify_seconds", "validate_seconds")
-    return float(row["ours"]["seconds"] + sum(row[part] for part in parts))
 
 
 def attempted(name: str) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from .exports import AIMED, MODELS, whole_seconds
+from .exports import MODELS
 from .tables import measured, stored, table
+from .whole_way import AIMED, PARTS
 
 
 def exports() -> str:
@@ -31,7 +32,7 @@ def exports() -> str:
     ]
     passed = sum(row["ok"] for row in rows.values())
     summary = f"{passed} of {len(rows)} models pass; {_usable(rows)}\n\n"
-    return summary + table(header, lines) + f"\n{_whole(rows)}\n" + measured(results)
+    return summary + table(header, lines) + measured(results)
 
 
 def both(row: dict[str, Any], told: Any) -> str:
@@ -62,9 +63,23 @@ def _why(plain: dict[str, Any]) -> str:
     return "onnxruntime does not load the file"
 
 
-def _whole(rows: dict[str, Any]) -> str:
-    """Say how long everything takes of those models for which a time is aimed at."""
-    told = [f"{name} {whole_seconds(rows[name]):.0f} s of {AIMED[name]}" for name in AIMED]
-    return (
-        f"Fold, certificate, export and verdict together, and what is aimed at: {'; '.join(told)}."
-    )
+def whole_way() -> str:
+    """How long everything takes of those models for which a time is aimed at."""
+    results = stored("whole_way")
+    header = ("model", *(f"{part}, s" for part in PARTS), "all, s", "least to most", "aimed at, s")
+    header += ("Keras' export, s", "our export / Keras'", "middle half", "rounds")
+    lines = [
+        (
+            name,
+            *(f"{row['parts'][part]:.1f}" for part in PARTS),
+            f"**{row['whole']:.1f}**",
+            f"{row['least']:.1f} to {row['most']:.1f}",
+            AIMED[name],
+            f"{row['plain']:.1f}",
+            f"**{row['ratio']:.2f}**",
+            f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}",
+            row["rounds"],
+        )
+        for name, row in results["rows"].items()
+    ]
+    return table(header, lines) + measured(results)

@@ -359,6 +359,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "latency": latency,
     "torch_exports": torch_exports_table.torch_exports,
     "exports": exports_table.exports,
+    "whole_way": exports_table.whole_way,
     "quantization": quantization_table.quantization,
     "quantization_tried": quantization_table.quantization_tried,
     "scaling": scaling,
