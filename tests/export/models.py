@@ -30,3 +30,8 @@ def resnet(name: str = "resnet20", **norm) -> keras.Model:
     """A ResNet-20, or another of CIFAR-10's, of half width for 8x8 images, with such BatchNorms."""
     model = zoo.create_model(name, input_shape=(8, 8, 3), norm=zoo.Norm(**norm), width=0.5)
     return randomize(model)
+
+
+def dense(name: str = "model") -> keras.Model:
+    """The smallest model of all."""
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, name="only")], name=name)

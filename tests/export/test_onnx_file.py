@@ -1,10 +1,6 @@
 """What `to_onnx` writes, what it refuses, and that nothing wrong gets the final name."""
 
-import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import keras
@@ -20,11 +16,10 @@ from export.errors import ExportError
 from export.fingerprint import fingerprint
 from export.onnx_metadata import read_metadata
 from export.onnx_runtime import Session
-from zoo import keras_files
 from zoo.errors import InputError
 from zoo.preprocessing import Preprocessing
 
-from .models import resnet
+from .models import dense, resnet
 
 LABELS = [f"class {number}" for number in range(10)]
 PREPROCESSING = Preprocessing(size=(8, 8), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
@@ -61,11 +56,6 @@ def assert_same(path, model):
     wanted = np.asarray(model(x, training=False))
     (made,) = run(path, x)
     assert np.abs(made - wanted).max() <= FLOAT32 * np.abs(wanted).max()
-
-
-def dense(name="model"):
-    """The smallest model of all."""
-    return keras.Sequential([keras.Input((4,)), layers.Dense(3, name="only")], name=name)
 
 
 @pytest.fixture(scope="module")
@@ -136,59 +126,10 @@ def test_nchw_takes_channels_first_and_has_no_transpose(tmp_path, model):
     assert_same(path, model)
 
 
-def test_equal_models_make_equal_bytes_in_one_process(tmp_path):
-    def made(name):
-        keras.utils.set_random_seed(1)
-        model = keras.Sequential(
-            [keras.Input((6, 6, 3)), layers.Conv2D(4, 3), layers.ReLU(), layers.Conv2D(2, 3)]
-        )
-        return export.to_onnx(model, tmp_path / name).read_bytes()
-
-    assert made("first.onnx") == made("second.onnx")
-
-
-def test_a_tensor_with_several_users_makes_equal_bytes_each_time(tmp_path):
-    image = keras.Input((6, 6, 3))
-    features = layers.ReLU()(layers.Conv2D(4, 3)(image))
-    model = keras.Model(image, [features, layers.Conv2D(2, 3)(features), features])
-    path = tmp_path / "model.onnx"
-    made = {export.to_onnx(model, path).read_bytes() for _ in range(8)}
-    assert len(made) == 1
-
-
 def test_a_gated_network_has_one_transpose(tmp_path):
     """The users of a tensor come in an order in which a Transpose moves past all of them."""
     model = zoo.create_model("mobilenet_v3_small", input_shape=(32, 32, 3))
     assert operations(export.to_onnx(model, tmp_path / "model.onnx"))["Transpose"] == 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "made",
-    [
-        "keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Conv2D(4, 3), "
-        "keras.layers.BatchNormalization(), keras.layers.Flatten(), keras.layers.Dense(2)])",
-        "zoo.create_model('resnet20', features_only=True)",
-        "zoo.create_model('ghostnet', input_shape=(32, 32, 3))",
-    ],
-    ids=["chain", "several outputs", "several users"],
-)
-def test_equal_models_make_equal_bytes_in_two_processes(made, tmp_path):
-    code = (
-        "import sys, keras, export, zoo\n"
-        "for _ in range(int(sys.argv[2])):\n"  # another state of every counter
-        "    keras.layers.Conv2D(1, 1)\n"
-        "keras.utils.set_random_seed(1)\n"
-        f"export.to_onnx({made}, sys.argv[1])\n"
-    )
-    hashes = set()
-    for number, seed in ((0, "1"), (3, "2")):
-        path = tmp_path / f"{number}.onnx"
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        command = [sys.executable, "-c", code, str(path), str(number)]
-        subprocess.run(command, check=True, env=environment, capture_output=True)
-        hashes.add(hashlib.sha256(path.read_bytes()).hexdigest())
-    assert len(hashes) == 1
 
 
 def test_mixed_precision_becomes_plain_float32(tmp_path):
@@ -444,32 +385,3 @@ class TestMetadata:
         onnx.save(proto, tmp_path / "model.onnx")
         with pytest.raises(InputError, match=f"foldzoo.{key} is damaged"):
             read_metadata(tmp_path / "model.onnx")
-
-
-class TestFingerprint:
-    def test_is_that_of_the_same_model_built_again_and_saved(self, tmp_path):
-        first, second = dense(), dense()
-        second.set_weights(first.get_weights())
-        keras_files.save(second, tmp_path / "model.keras")
-        loaded = keras_files.load(tmp_path / "model.keras")
-        assert fingerprint(first) == fingerprint(second) == fingerprint(loaded)
-
-    def test_changes_with_the_last_bit_of_a_weight(self):
-        model = dense()
-        before = fingerprint(model)
-        kernel = model.get_weights()[0]
-        kernel[-1, -1] = np.nextafter(kernel[-1, -1], np.float32(9))
-        model.layers[0].kernel.assign(kernel)
-        assert fingerprint(model) != before
-
-    def test_changes_with_the_graph_the_settings_and_the_dtype(self):
-        image = keras.Input((4,))
-        add, dense_layer = layers.Add(), layers.Dense(4, kernel_initializer="ones")
-        made = [
-            keras.Model(image, add([image, dense_layer(image)])),
-            keras.Model(image, add([dense_layer(image), dense_layer(image)])),
-            keras.Model(image, layers.Dense(4, "relu", kernel_initializer="ones")(image)),
-            keras.Model(image, layers.Dense(4, kernel_initializer="ones")(image)),
-        ]
-        made.append(export.rebuild(made[-1], "float64"))
-        assert len({fingerprint(model) for model in made}) == len(made)

@@ -4,20 +4,15 @@ import numpy as np
 import pytest
 
 import training
-import zoo
-from zoo import blocks, registry
+from zoo import registry
 
-
-def tiny(options):
-    image = blocks.image(options)
-    x = blocks.conv_norm_act(image, 8, 3, norm=options.norm, stride=2, name="stem")
-    return blocks.model(options, image, {2: x}, name="tiny")
+from .tiny import register, tiny_recipe
 
 
 @pytest.fixture(autouse=True)
 def _tiny_is_registered():
     """Have the small model in the registry, but not for the tests of other packages."""
-    zoo.register_model(input_shape=(8, 8, 3), num_classes=10, paper="none")(tiny)
+    register()
     yield
     registry._MODELS.pop("tiny")
 
@@ -25,17 +20,13 @@ def _tiny_is_registered():
 @pytest.fixture
 def recipe():
     """Two epochs of five steps on 8x8 digits."""
-    return training.Recipe(
-        name="tiny.digits",
-        arch="tiny",
-        dataset="digits",
-        image_size=8,
-        epochs=2,
-        batch_size=256,
-        learning_rate=0.1,
-        holdout=0.1,
-        precision="float32",
-    )
+    return tiny_recipe()
+
+
+@pytest.fixture
+def resnet8(recipe):
+    """One epoch of five steps of a small ResNet-8 on 8x8 digits."""
+    return training.Recipe.load(recipe, arch="resnet8", width=0.5, epochs=1)
 
 
 @pytest.fixture

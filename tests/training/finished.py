@@ -21,6 +21,20 @@ HISTORY = [
     for epoch in (1, 2, 3)
 ]
 
+FINISHED = [
+    "card.json",
+    "curves.html",
+    "curves.png",
+    "history.csv",
+    "model.keras",
+    "recipe.toml",
+]
+
+
+def files(folder: Path) -> list[str]:
+    """The files of a run; beside them is a folder of TensorBoard's where that is installed."""
+    return sorted(path.name for path in folder.iterdir() if path.name != "tensorboard")
+
 
 def make_card(recipe, *, accuracy=0.75, sha="0" * 64, **changes) -> zoo.Card:
     """What a training by a recipe might have left."""

@@ -16,6 +16,8 @@ from training import distribution
 from training.group import Group
 from zoo import InputError
 
+from .processes import ROOT, weights
+
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the backend is another one here"
 )
@@ -28,23 +30,15 @@ import tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 halves = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, halves)
-import keras, training, zoo
+import keras, training
+from tests.training.tiny import register, tiny_recipe
 from training import mirrored
-from zoo import InputError, blocks
+from zoo import InputError
 
 folder = Path(sys.argv[1])
 
-@zoo.register_model(input_shape=(8, 8, 3), num_classes=10, paper="none")
-def tiny(options):
-    image = blocks.image(options)
-    x = blocks.conv_norm_act(image, 8, 3, norm=options.norm, stride=2, name="stem")
-    return blocks.model(options, image, {2: x}, name="tiny")
-
-recipe = training.Recipe(
-    name="tiny.digits", arch="tiny", dataset="digits", image_size=8, epochs=2, batch_size=256,
-    learning_rate=0.1, holdout=0.1, precision="float32",
-    augmentation=training.Augmentation(pad_crop=1),
-)
+register()
+recipe = tiny_recipe(augmentation=training.Augmentation(pad_crop=1))
 two = training.Distribution(devices="all")
 told = {}
 
@@ -119,6 +113,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mirrored")
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM + REST, str(folder), json.dumps(PAIRS)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -126,11 +121,6 @@ def trained(tmp_path_factory):
     )
     assert process.returncode == 0, process.stderr
     return folder, json.loads((folder / "told.json").read_text())
-
-
-def weights(path):
-    with np.load(path) as arrays:
-        return [arrays[name] for name in arrays.files]
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from training.runs import NO_FILE
 from zoo import InputError, keras_files
 from zoo.files import sha256
 
+from .finished import FINISHED, files
+
 
 class Watch(training.Progress):
     """Notes what it is told, and does something at one step."""
@@ -41,21 +43,6 @@ class Watch(training.Progress):
 
 def press_ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)
-
-
-FINISHED = [
-    "card.json",
-    "curves.html",
-    "curves.png",
-    "history.csv",
-    "model.keras",
-    "recipe.toml",
-]
-
-
-def files(folder):
-    """The files of a run; beside them is a folder of TensorBoard's where that is installed."""
-    return sorted(path.name for path in folder.iterdir() if path.name != "tensorboard")
 
 
 @pytest.fixture
@@ -341,40 +328,6 @@ def test_there_must_be_something_to_resume(recipe, tmp_path, silent):
         training.train(recipe, resume=True, progress=silent)
     with pytest.raises(InputError, match="either resume or overwrite"):
         training.train(recipe, out=tmp_path, resume=True, overwrite=True, progress=silent)
-
-
-@pytest.mark.parametrize(
-    "name", ["model.keras", "history.csv", "recipe.toml", "curves.png", "curves.html"]
-)
-def test_files_that_are_no_runs_are_kept_unless_asked(recipe, tmp_path, silent, name):
-    (tmp_path / name).write_text("somebody's own")
-    with pytest.raises(InputError, match=f"holds {name} and no run; pass --overwrite"):
-        training.train(recipe, out=tmp_path, progress=silent)
-    assert files(tmp_path) == [name]
-    assert (tmp_path / name).read_text() == "somebody's own"
-    training.train(recipe, out=tmp_path, epochs=1, overwrite=True, progress=silent)
-    assert files(tmp_path) == FINISHED
-
-
-def test_logs_that_are_no_runs_are_kept_unless_asked(recipe, tmp_path, silent):
-    log = tmp_path / "tensorboard" / "events.out.tfevents.1.mine"
-    log.parent.mkdir()
-    log.write_text("somebody's own")
-    with pytest.raises(InputError, match="holds logs in tensorboard and no run; pass --overwrite"):
-        training.train(recipe, out=tmp_path, progress=silent)
-    assert log.read_text() == "somebody's own"
-    training.train(recipe, out=tmp_path, epochs=1, overwrite=True, progress=silent)
-    assert not log.exists()
-
-
-@pytest.mark.parametrize("options", [{}, {"overwrite": True}])
-def test_the_recipe_that_is_read_is_never_replaced(recipe, tmp_path, silent, options):
-    path = recipe.save(tmp_path / "recipe.toml")
-    before = path.read_text()
-    with pytest.raises(InputError, match=r"recipe\.toml is the recipe that is read"):
-        training.train(path, out=tmp_path, progress=silent, **options)
-    assert path.read_text() == before
-    assert files(tmp_path) == ["recipe.toml"]
 
 
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])

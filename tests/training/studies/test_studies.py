@@ -15,17 +15,15 @@ import pytest
 
 import training
 import zoo
-from training.studies import batch_size, convergence, covariate_shift, mechanics
-from training.studies.gradients import Gradients
-from training.studies.pictures import picture
+from training.studies import batch_size, covariate_shift, mechanics
 from training.studies.report import read_report
-from training.studies.study import Plot, find
+from training.studies.study import find
 from training.studies.subject import subject
 from training.studies.trainer import Bench
-from training.studies.weights import arrays
 from zoo import blocks
 from zoo.errors import InputError
-from zoo.norm import Norm
+
+from .models import builder
 
 ROOT = Path(__file__).parents[3]
 STUDIES = training.list_studies()
@@ -39,17 +37,6 @@ def python(code):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def builder(norm, dropout):
-    """One convolution: it trains and compiles in a second."""
-    keras = blocks.keras
-    image = keras.Input((8, 8, 3), name="image")
-    x = blocks.conv_norm_act(image, 4, 3, norm=norm, stride=2, name="stem")
-    x = blocks.pooled(x)
-    if dropout:
-        x = keras.layers.Dropout(dropout)(x)
-    return keras.Model(image, keras.layers.Dense(10, name="logits")(x))
 
 
 def fold_nothing(model):
@@ -318,72 +305,6 @@ def test_a_model_is_known_by_its_layers_and_not_by_their_names():
     assert one["data"] == other["data"] and one["model"] != other["model"]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_layer_computes_what_float64_computes(seed):
-    errors = mechanics.layer_errors(Norm("batch"), seed)
-    # Float32 has 1.2e-7 for its last place; some hundred operations are between.
-    assert errors["output_error"] < 1e-5
-    assert errors["inference_error"] < 1e-5
-    assert errors["moving_mean_error"] < 1e-5
-    assert errors["moving_variance_error"] < 1e-5
-    # The unbiased variance is another number: the check could tell them apart.
-    assert errors["unbiased_apart"] > 1e-3
-    assert errors["gradient_error"] < 1e-4
-    assert errors["through_statistics"] > 0.01
-    assert errors["lag_error"] <= 1
-    assert errors["modes_apart"] > errors["output_error"]
-
-
-def test_gradients_are_those_of_the_loss():
-    model = builder(Norm("batch"), 0.0)
-    chance = np.random.default_rng(0)
-    images = chance.normal(size=(16, 8, 8, 3)).astype(np.float32)
-    labels = np.eye(10, dtype=np.float32)[chance.integers(0, 10, 16)]
-    gradients = Gradients(model)
-    loss, found = gradients(images, labels)
-    weights = arrays(model.trainable_variables)
-    again, _ = gradients(images, labels)
-    assert again == loss  # nothing has moved
-    step = 1e-2
-    sides = []
-    for sign in (1, -1):
-        for variable, value, gradient in zip(
-            model.trainable_variables, weights, found, strict=True
-        ):
-            variable.assign(value + sign * step * gradient)
-        sides.append(gradients(images, labels)[0])
-    squared = sum(float((gradient**2).sum()) for gradient in found)
-    # Central differences of a smooth loss in float32: an error of step squared and of rounding.
-    assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(squared, rel=1e-2)
-
-
-def test_shares_are_drawn_from_nothing_to_all():
-    """Whatever the interval over the seeds says."""
-    for low, mean in ((-0.3, 0.5), (-0.3, -0.1)):
-        plot = Plot("gap", "rate", {"batch": [(1.0, low, mean, 1.4)]}, percent=True)
-        bottom, top = picture([plot]).axes[0].get_ylim()
-        assert top == 1.02
-        assert bottom == -0.02 if mean > 0 else bottom < low
-
-
-def test_distributions_that_move_are_told_from_those_that_do_not():
-    old = np.random.default_rng(0).normal(size=(2048, 3))
-    still = covariate_shift.moved([old], [old])
-    assert set(still.values()) == {0.0}
-    moved = covariate_shift.moved([old], [2 * old + 5])
-    deviation = old.std(axis=0)
-    assert moved["mean"] == pytest.approx(np.mean(np.abs(old.mean(axis=0) + 5) / deviation))
-    assert moved["variance"] == pytest.approx(np.log(4))
-    assert moved["wasserstein"] >= moved["mean"]
-
-
-def test_steps_to_an_accuracy():
-    curve = [(10, 0.2), (20, 0.4), (30, 0.3)]
-    assert convergence.steps_to(curve, 0.2) == 10
-    assert convergence.steps_to(curve, 0.3) == pytest.approx(15)
-    assert convergence.steps_to(curve, 0.5) is None
-
-
 def test_noise_of_the_statistics_falls_with_the_batch():
     report = do("regularisation")
     noise = next(one["noise"] for one in report.results.values() if "noise" in one)
@@ -399,37 +320,6 @@ def test_a_study_leaves_the_dtype_policy_as_it_was():
     data = training.load_data("digits", image_size=8)
     training.study(mixed, data=data, model=builder)
     assert keras.config.dtype_policy() == before
-
-
-def test_bad_data():
-    images = np.zeros((4, 8, 8, 3), np.float32)
-    with pytest.raises(InputError, match="uint8"):
-        training.study("mechanics", form="fast", data=(images, np.zeros(4), images, np.zeros(4)))
-    with pytest.raises(InputError, match="four arrays"):
-        training.study("mechanics", form="fast", data=(images, np.zeros(4)))
-
-
-@pytest.mark.parametrize(
-    ("labels", "told"),
-    [
-        # As keras.datasets.cifar10.load_data gives them: they would be of all classes at once.
-        (np.ones((4, 1), np.uint8), r"of 4 training images; received uint8, \(4, 1\)"),
-        (np.eye(4), r"received float64, \(4, 4\)"),
-        (np.full(4, 0.5), r"received float64, \(4,\)"),
-        (np.arange(3), r"received int64, \(3,\)"),
-        (np.arange(4) - 1, r"received int64, \(4,\), the least one -1"),
-    ],
-)
-def test_labels_are_one_number_for_each_image(labels, told):
-    images = np.zeros((4, 8, 8, 3), np.uint8)
-    with pytest.raises(InputError, match=told):
-        training.study("mechanics", form="fast", data=(images, labels, images, np.zeros(4, int)))
-
-
-def test_test_images_have_the_shape_of_the_training_images():
-    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.arange(4)
-    with pytest.raises(InputError, match=r"shape, \(8, 8, 3\); received \(6, 8, 3\)"):
-        training.study("mechanics", form="fast", data=(images, labels, images[:, :6], labels))
 
 
 def test_placement_says_that_it_needs_to_fold(tmp_path):
