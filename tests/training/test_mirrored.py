@@ -19,7 +19,8 @@ from zoo import InputError
 from .processes import ROOT, weights
 
 pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="the backend is another one here"
+    keras.backend.backend() != "tensorflow",
+    reason="the strategy is TensorFlow's; JAX has test_distribution.py",
 )
 
 PROGRAM = """
@@ -63,6 +64,8 @@ PAIRS = {
     "plain": {},
     "averaged": {"average": 0.9, "statistics_images": 512},
     "muon": {"optimizer": "muon", "learning_rate": 0.01},
+    "adamw": {"optimizer": "adamw", "learning_rate": 0.01},
+    "lamb": {"optimizer": "lamb", "learning_rate": 0.01},
     "renorm": {"norm": {"kind": "batch_renorm"}},
     "group": {"norm": {"kind": "group", "groups": 2}},
     "scaled": {"precision": "mixed_float16"},
