@@ -29,6 +29,7 @@ from export.pixels import undone
 from export.prediction import accuracy, keras_logits, onnx_logits, probabilities
 from export.probes import random_inputs
 from export.report import Accuracy, Report, Sample, choose, sample
+from export.subject import require_exportable
 from export.targets import Target, layout
 from zoo.cards import Card
 from zoo.errors import InputError
@@ -143,6 +144,7 @@ def bundle(
     with replacing_folder(out) as folder:  # first of all: a place that refuses is told at once
         with clock("load"):
             given = source(name_or_model, card)
+            require_exportable(given.model)
             refuse_reserved_name(given.name, chosen)
             learned = given.history() if history is None else history
             if data is not None:

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import keras
+import numpy as np
 
 from export import graph, graph_reading
 from zoo.errors import InputError
@@ -42,7 +43,7 @@ def require_float64() -> None:
     Raises:
         InputError: It is JAX, which makes float32 of float64 unless told otherwise.
     """
-    made = keras.ops.ones((1,), dtype="float64")
+    made = keras.ops.convert_to_tensor(np.ones(1))  # float64, of which JAX says nothing
     if keras.backend.standardize_dtype(made.dtype) != "float64":
         raise InputError(
             f"the Keras backend {keras.backend.backend()!r} computes float64 in float32; set the "

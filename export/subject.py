@@ -81,12 +81,7 @@ def subject(model: "keras.Model | Folded") -> Subject:
     from export.fingerprint import fingerprint
     from export.folding import Folded
 
-    if keras.backend.backend() != "tensorflow":
-        raise InputError(
-            "ONNX export: accepted is Keras on TensorFlow; received the backend "
-            f"{keras.backend.backend()!r}; set the environment variable KERAS_BACKEND=tensorflow"
-        )
-    _refuse_fixed_batches(getattr(model, "model", model))
+    require_exportable(getattr(model, "model", model))
     if isinstance(model, Folded):
         kept = tuple((entry.layer, entry.reason) for entry in model.report.kept)
         return Subject(model.model, model.report.source_sha256, kept)
@@ -102,8 +97,23 @@ def subject(model: "keras.Model | Folded") -> Subject:
     return Subject(model, fingerprint(model), tuple(_batchnorms(model)))
 
 
-def _refuse_fixed_batches(model: Any) -> None:
-    """Raise for a model that takes batches of one size alone: a file takes any."""
+def require_exportable(model: Any) -> None:
+    """Refuse what no ONNX file can be made of, which is known before anything is folded.
+
+    Args:
+        model: The keras.Model.
+
+    Raises:
+        InputError: Keras does not run on TensorFlow, or the model takes batches of one size alone:
+            a file takes any.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            "ONNX export: accepted is Keras on TensorFlow; received the backend "
+            f"{keras.backend.backend()!r}; set the environment variable KERAS_BACKEND=tensorflow"
+        )
     for tensor in getattr(model, "inputs", None) or ():
         if tensor.shape[0] is not None:
             raise InputError(

@@ -107,7 +107,7 @@ class Recipe(Settings):
             each block begins as its shortcut.
         whiten: Over how many training images, not augmented, the patches are taken that the first
             convolution begins as and keeps: they whiten the images, and their negations are there
-            too. Its bias is trained. 0 for random filters.
+            too. All images where there are fewer. Its bias is trained. 0 for random filters.
         identity: Whether convolutions that keep the size of their input, all but the first, begin
             with one filter for each of its channels that passes it on.
         epochs: How often each training image is seen, 1 to 100,000.
@@ -264,7 +264,8 @@ class Recipe(Settings):
             **values: The same as Python values; they win over the texts.
 
         Returns:
-            The recipe. Where ``arch`` is changed and ``name`` is not, the name follows it.
+            The recipe. Where ``arch`` is changed and ``name`` is not, the name follows it; so does
+            a norm that was the old design's own, as that of a file without a norm is.
 
         Raises:
             InputError: The recipe is unknown, the file is not one, or a key or value is not
@@ -275,6 +276,8 @@ class Recipe(Settings):
         """
         if isinstance(recipe, Recipe):
             table, where = recipe.model_dump(mode="json"), ""
+            if recipe.norm == entry(recipe.arch).norm:
+                del table["norm"]
         else:
             path = _find(recipe)
             table, where = _read(path), f"{path}: "

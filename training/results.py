@@ -107,7 +107,7 @@ class Results:
 HEADER = (
     "run",
     "data",
-    "parameters",
+    "all parameters",
     "accuracy",
     "95 % interval",
     "epochs",

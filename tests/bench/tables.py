@@ -30,6 +30,13 @@ def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
 
 
+def millions(count: int | None) -> str:
+    """Write multiply-adds in millions, with a digit behind the point where there are few."""
+    if not count:
+        return ""
+    return f"{count / 1e6:,.{1 if count < 10e6 else 0}f} M"
+
+
 def measured(results: dict[str, Any]) -> str:
     """Say where and when results were measured."""
     found = results["environment"]

@@ -28,7 +28,7 @@ from . import (
 )
 from .onnx_nodes import NODES
 from .scaling import exponent
-from .tables import measured, stored, table
+from .tables import measured, millions, stored, table
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
@@ -278,6 +278,7 @@ def loader() -> str:
 def weights() -> str:
     """The shipped weights, from their cards."""
     cards = [Card.read(path) for path in sorted(ROOT.glob(f"saved_models/*/{CARD_FILE}"))]
+    known = {row.name: row for row in catalogue.rows(pretrained=True)}
     lines = [
         (
             f"`{card.name}`",
@@ -286,7 +287,7 @@ def weights() -> str:
             f"{100 * card.metrics['test_accuracy_low']:.2f} to "
             f"{100 * card.metrics['test_accuracy_high']:.2f}",
             card.metrics["test_images"],
-            f"{card.metrics['parameters']:,}",
+            f"{known[card.name].parameters:,}",
             card.precision,
         )
         for card in cards
@@ -301,7 +302,7 @@ def models() -> str:
         (
             f"`{row.name}`",
             f"{row.parameters:,}" if row.parameters else "",
-            f"{row.multiply_adds / 1e6:,.0f} M" if row.multiply_adds else "",
+            millions(row.multiply_adds),
             _size(row),
             row.paper,
         )
@@ -318,7 +319,7 @@ def pretrained() -> str:
             row.dataset,
             f"{100 * row.accuracy:.1f} %" if row.accuracy else "",
             f"{row.parameters:,}" if row.parameters else "",
-            f"{row.multiply_adds / 1e6:,.0f} M" if row.multiply_adds else "",
+            millions(row.multiply_adds),
             _size(row),
         )
         for row in catalogue.rows(pretrained=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 from zoo import catalogue
 
-from .tables import measured, stored, table
+from .tables import measured, millions, stored, table
 
 
 def zoo_results() -> str:
@@ -16,7 +16,7 @@ def zoo_results() -> str:
             f"`{name}`",
             known[name].dataset,
             f"{known[name].parameters or 0:,}",
-            f"{(known[name].multiply_adds or 0) / 1e6:,.0f} M",
+            millions(known[name].multiply_adds),
             *(percent(row["accuracy"][kind]) for kind in ("trained", "folded", "onnx")),
             f"{row['keras_bytes'] / 1e6:.2f}",
             f"{row['onnx_bytes'] / 1e6:.2f}",

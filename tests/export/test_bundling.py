@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import PIL.Image
 import pytest
@@ -250,6 +251,19 @@ def test_numbers_of_a_quantization_are_refused_before_the_work(
     with pytest.raises(zoo.InputError, match=words):
         export.bundle(trained, tmp_path / "b", calibration=DATA, **options)
     assert told == []
+
+
+@pytest.mark.parametrize("why", ["batch", "backend"])
+def test_what_no_file_can_be_made_of_is_told_before_the_work(tmp_path, monkeypatch, why):
+    image = keras.Input((8, 8, 3), batch_size=4 if why == "batch" else None)
+    model = keras.Model(image, keras.layers.Flatten()(image))
+    if why == "backend":
+        monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    told = []
+    words = {"batch": "any number of images", "backend": "set the .* KERAS_BACKEND=tensorflow"}
+    with pytest.raises(zoo.InputError, match=words[why]):
+        export.bundle(model, tmp_path / "b", progress=lambda *stage: told.append(stage))
+    assert {stage for stage, _ in told} == {"load"}
 
 
 def test_a_file_in_the_way_is_told_before_the_work(tmp_path, trained):

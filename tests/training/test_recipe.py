@@ -3,6 +3,7 @@ import pytest
 import training
 from training.recipe import FOLDER, list_recipes
 from zoo import InputError, Norm
+from zoo.registry import entry
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -80,6 +81,17 @@ def test_python_values_win_over_texts():
 
 def test_another_architecture_gives_another_name():
     assert training.Recipe.load("resnet20.digits", ["arch=resnet32"]).name == "resnet32.digits"
+
+
+def test_the_norm_of_a_design_follows_the_design():
+    mine = training.Recipe.load("resnet20.digits")
+    theirs = entry("convnext_tiny").norm
+    assert theirs != mine.norm
+    assert training.Recipe.load(mine, arch="convnext_tiny").norm == theirs
+    group = training.Recipe.load(mine, norm="group")
+    assert training.Recipe.load(group, arch="convnext_tiny").norm == group.norm
+    wider = training.Recipe.load(mine, ["norm.momentum=0.5"], arch="resnet32")
+    assert wider.norm == mine.norm.replace(momentum=0.5)
 
 
 @pytest.mark.parametrize(
