@@ -129,6 +129,25 @@ class Card(Settings):
             )
         return self
 
+    def options(self) -> dict[str, Any]:
+        """Choose what `zoo.create_model` was told, besides the architecture.
+
+        Returns:
+            Its arguments by name.
+
+        Example:
+            >>> zoo.create_model(card.arch, **card.options())
+        """
+        return {
+            "input_shape": self.input_shape,
+            "num_classes": self.num_classes,
+            "norm": self.norm,
+            "dropout": self.dropout,
+            "stochastic_depth": self.stochastic_depth,
+            "width": self.width,
+            "padding": self.padding,
+        }
+
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Card":
         """Read a card from a file.

@@ -70,14 +70,8 @@ def outline_of(card: Card) -> "keras.Model":
     Returns:
         A keras.Model that cannot compute.
     """
-    return outline(
-        card.arch,
-        input_shape=(*card.preprocessing.size, card.preprocessing.channels),
-        num_classes=card.num_classes,
-        norm=card.norm,
-        width=card.width,
-        padding=card.padding,
-    )
+    shape = (*card.preprocessing.size, card.preprocessing.channels)
+    return outline(card.arch, **{**card.options(), "input_shape": shape})
 
 
 def outline(name: str, **options: Any) -> "keras.Model":

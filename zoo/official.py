@@ -186,14 +186,7 @@ def load(name: str) -> "keras.Model":
     entry, about = known()[name], card(name)
     path = downloads.fetch(entry.origin + entry.file, entry.file, digest=entry.digest)
     labels(fetch=not downloads.is_offline())  # weights put there by hand do without
-    model = create_model(
-        about.arch,
-        input_shape=about.input_shape,
-        num_classes=CLASSES,
-        norm=about.norm,
-        width=about.width,
-        padding=about.padding,
-    )
+    model = create_model(about.arch, **about.options())
     convert(path, entry, model)
     return model
 

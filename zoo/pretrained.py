@@ -133,7 +133,7 @@ def load_model(name: str | os.PathLike[str], **overrides: Any) -> "keras.Model":
         source = official.load(about.name)
         if not overrides:
             return source
-        model = create_model(about.arch, **{**_built_with(about), **overrides})
+        model = create_model(about.arch, **{**about.options(), **overrides})
         _carry(source, model, name=about.name)
         return model
     where = folder(name)
@@ -171,23 +171,10 @@ def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
             f"{path} is not the file that its card speaks of: SHA-256 {received[:12]}..., "
             f"accepted {card.sha256[:12]}...; the file is damaged or was exchanged"
         )
-    model = create_model(card.arch, **{**_built_with(card), **overrides})
+    model = create_model(card.arch, **{**card.options(), **overrides})
     source = keras_files.load(path)
     _carry(source, model, name=card.name)
     return model
-
-
-def _built_with(card: Card) -> dict[str, Any]:
-    """Choose from a card what `create_model` was told."""
-    return {
-        "input_shape": card.input_shape,
-        "num_classes": card.num_classes,
-        "norm": card.norm,
-        "dropout": card.dropout,
-        "stochastic_depth": card.stochastic_depth,
-        "width": card.width,
-        "padding": card.padding,
-    }
 
 
 def _check_overrides(card: Card, overrides: dict[str, Any]) -> None:

@@ -19,9 +19,10 @@ from export.errors import ExportError
 from export.report import REPORT_FILE
 from zoo import pretrained
 from zoo.cards import MODEL_FILE
-from zoo.files import replacing
 
-from .records import RESULTS, fill
+from . import scatter
+from .records import fill
+from .tables import stored
 
 WEIGHTS = tuple(
     name for name in zoo.list_models(pretrained=True) if not pretrained.is_fetched(name)
@@ -77,37 +78,15 @@ def latency(report: dict[str, Any]) -> dict[str, Any]:
     return {key: report["latency"][key] for key in LATENCY}
 
 
-def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
+def draw(rows: dict[str, dict[str, Any]]) -> None:
     """Draw the accuracy of the ONNX files against their latency, a colour for each data set."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for dataset in sorted({zoo.card(name).dataset for name in rows}):
-        points = {
-            name: (row["latency"]["median_ms"], 100 * row["accuracy"]["onnx"])
-            for name, row in rows.items()
-            if zoo.card(name).dataset == dataset
-        }
-        axes.scatter(*zip(*points.values(), strict=True), label=dataset)
-        for name, point in points.items():
-            axes.annotate(
-                name.partition(".")[0], point, (4, 4), textcoords="offset points", fontsize=8
-            )
-    axes.set(xscale="log", xlabel="latency of one image, ms", ylabel="test accuracy, %")
-    axes.margins(x=0.15)  # room for names
-    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        ticks(FuncFormatter(lambda milliseconds, _: f"{milliseconds:g}"))
-    axes.grid(alpha=0.3)
-    axes.legend(title="data")
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=150)
+    groups: dict[str, dict[str, scatter.Point]] = {}
+    for name, row in sorted(rows.items(), key=lambda item: zoo.card(item[0]).dataset):
+        point = row["latency"]["median_ms"], 100 * row["accuracy"]["onnx"]
+        groups.setdefault(zoo.card(name).dataset, {})[name] = point
+    scatter.draw(groups, PICTURE, title="data", y_label="test accuracy, %", named=rows)
 
 
 if __name__ == "__main__":
     fill("zoo_results", __doc__, WEIGHTS, measure)
-    stored = json.loads((RESULTS / "zoo_results.json").read_text(encoding="utf-8"))
-    draw(stored["rows"], PICTURE)
+    draw(stored("zoo_results")["rows"])

@@ -15,7 +15,7 @@ from export import sources
 from zoo import downloads, facts, matching, official, pretrained
 
 from .server import serving
-from .test_parity import difference, trained
+from .test_parity import difference, trained, without_preprocessing
 
 NAMES = official.names()
 FAST = ("mobilenet_v2.imagenet_w035",)  # the others take more than a few seconds
@@ -55,23 +55,7 @@ def side(name: str) -> int:
 def ours(name: str, size: int) -> keras.Model:
     """Our model as the weights' card says, for a size."""
     card = zoo.card(name)
-    return zoo.create_model(
-        card.arch,
-        input_shape=(size, size, 3),
-        num_classes=card.num_classes,
-        norm=card.norm,
-        width=card.width,
-        padding=card.padding,
-    )
-
-
-def body(network: keras.Model) -> keras.Model:
-    """A network of keras.applications without the preprocessing that some have in front."""
-    inside = ("Rescaling", "Normalization")
-    front = [layer for layer in network.layers[:4] if type(layer).__name__ in inside]
-    if not front:
-        return network
-    return keras.Model(front[-1].output, network.output)
+    return zoo.create_model(card.arch, **{**card.options(), "input_shape": (size, size, 3)})
 
 
 def write(network: keras.Model, path) -> None:
@@ -84,7 +68,7 @@ def write(network: keras.Model, path) -> None:
 def test_a_file_of_keras_applications_gives_its_outputs(tmp_path, name):
     entry, size = official.known()[name], side(name)
     network = official.application(entry, (size, size, 3))
-    random = trained(body(network))
+    random = trained(without_preprocessing(network))
     path = tmp_path / entry.file
     write(network, path)
     model = ours(name, size)

@@ -8,88 +8,39 @@ import pytest
 
 import export
 import zoo
-from zoo import matching
+from zoo import matching, official, registry
 
 from .networks import FAMILIES, outline, small
 
-# Our model, theirs, the input's height and width, and the options of ours.
-DENSE = {"norm": zoo.Norm(epsilon=1.001e-5)}
-MOBILE = {"norm": zoo.Norm(epsilon=1e-3), "padding": "same"}
-PAIRS = [
-    pytest.param("convnext_tiny", "ConvNeXtTiny", (32, 64), {}, id="convnext_tiny"),
-    pytest.param("densenet121", "DenseNet121", (32, 64), DENSE, id="densenet121"),
-    *(
-        pytest.param(
-            f"densenet{depth}",
-            f"DenseNet{depth}",
-            (32, 32),
-            DENSE,
-            id=f"densenet{depth}",
-            marks=pytest.mark.slow,
-        )
-        for depth in (169, 201)
-    ),
-    *(
-        pytest.param(name, theirs, (64, 65), MOBILE, id=name)
-        for name, theirs in (
-            ("efficientnet_b0", "EfficientNetB0"),
-            ("efficientnet_v2_b0", "EfficientNetV2B0"),
-        )
-    ),
-    pytest.param(
-        "inception_resnet_v2",
-        "InceptionResNetV2",
-        (75, 96),
-        {},
-        id="inception_resnet_v2",
-        marks=pytest.mark.slow,
-    ),
-    pytest.param("inception_v3", "InceptionV3", (75, 96), {}, id="inception_v3"),
-    # Theirs pads an odd size at the bottom and right only, too, which ``same`` does not.
-    pytest.param("mobilenet", "MobileNet", (32, 64), MOBILE | {"width": 0.25}, id="mobilenet"),
-    pytest.param(
-        "mobilenet_v2",
-        "MobileNetV2",
-        (32, 65),
-        MOBILE | {"width": 0.35},
-        id="mobilenet_v2",
-    ),
-    pytest.param("resnet50", "ResNet50", (32, 65), DENSE, id="resnet50"),
-    pytest.param(
-        "resnet50_v2", "ResNet50V2", (32, 65), DENSE, id="resnet50_v2", marks=pytest.mark.slow
-    ),
-    *(
-        pytest.param(
-            f"mobilenet_v3_{size}{'_minimalistic' if minimalistic else ''}",
-            f"MobileNetV3{size.title()}",
-            (32, 65),
-            MOBILE | {"width": width, "minimalistic": minimalistic},
-            id=f"mobilenet_v3_{size}_{'minimalistic_' if minimalistic else ''}{width}",
-        )
-        for size, minimalistic, width in (
-            ("large", False, 1.0),
-            ("small", False, 0.75),
-            ("small", True, 1.0),
-        )
-    ),
-    pytest.param(
-        "nasnet_mobile",
-        "NASNetMobile",
-        (64, 96),
-        MOBILE,
-        id="nasnet_mobile",
-        marks=pytest.mark.slow,
-    ),
-    pytest.param("vgg16", "VGG16", (32, 64), {"norm": None}, id="vgg16", marks=pytest.mark.slow),
-    pytest.param("vgg19", "VGG19", (32, 32), {"norm": None}, id="vgg19", marks=pytest.mark.slow),
-    pytest.param(
-        "xception",
-        "Xception",
-        (71, 74),
-        {"norm": zoo.Norm(epsilon=1e-3), "padding": "same"},
-        id="xception",
-        marks=pytest.mark.slow,
-    ),
+# Some of each family's weights, and a height and width at which strided layers meet even and odd
+# sides, where paddings differ. MobileNet of keras.applications pads an odd size at the bottom and
+# right only, too, which ``same`` does not.
+FAST = {
+    "convnext_tiny.imagenet": (32, 64),
+    "densenet121.imagenet": (32, 64),
+    "efficientnet_b0.imagenet": (64, 65),
+    "efficientnet_v2_b0.imagenet": (64, 65),
+    "inception_v3.imagenet": (75, 96),
+    "mobilenet.imagenet_w025": (32, 64),
+    "mobilenet_v2.imagenet_w035": (32, 65),
+    "mobilenet_v3_large.imagenet": (32, 65),
+    "mobilenet_v3_small.imagenet_w075": (32, 65),
+    "mobilenet_v3_small_minimalistic.imagenet": (32, 65),
+    "resnet50.imagenet": (32, 65),
+}
+SLOW = {
+    "densenet169.imagenet": (32, 32),
+    "densenet201.imagenet": (32, 32),
+    "inception_resnet_v2.imagenet": (75, 96),
+    "nasnet_mobile.imagenet": (64, 96),
+    "resnet50_v2.imagenet": (32, 65),
+    "vgg16.imagenet": (32, 64),
+    "vgg19.imagenet": (32, 32),
+    "xception.imagenet": (71, 74),
+}
+WEIGHTS = [
+    *(pytest.param(name, size, id=name) for name, size in FAST.items()),
+    *(pytest.param(name, size, id=name, marks=pytest.mark.slow) for name, size in SLOW.items()),
 ]
 
 
@@ -153,16 +104,18 @@ def difference(model: keras.Model, reference: keras.Model) -> float:
     return float(np.max(np.abs(values - expected)) / np.max(np.abs(expected)))
 
 
-@pytest.mark.parametrize(("name", "theirs", "size", "options"), PAIRS)
-def test_the_same_weights_give_the_same_outputs(name, theirs, size, options):
-    shape = (*size, 3)
-    names = {"width": "alpha", "minimalistic": "minimalistic"}
-    extra = {names[key]: value for key, value in options.items() if key in names}
-    options = {key: value for key, value in options.items() if key != "minimalistic"}
-    build = getattr(keras.applications, theirs)
-    reference = build(weights=None, classifier_activation=None, input_shape=shape, **extra)
-    reference = trained(without_preprocessing(reference))
-    model = zoo.create_model(name, input_shape=shape, **options)
+def test_a_model_of_each_family_is_compared():
+    families = {registry.entry(zoo.card(name).arch).build.__module__ for name in official.names()}
+    compared = {registry.entry(zoo.card(name).arch).build.__module__ for name in FAST | SLOW}
+    assert compared == families
+
+
+@pytest.mark.parametrize(("name", "size"), WEIGHTS)
+def test_the_same_weights_give_the_same_outputs(name, size):
+    card, shape = zoo.card(name), (*size, 3)
+    network = official.application(official.known()[name], shape)
+    reference = trained(without_preprocessing(network))
+    model = zoo.create_model(card.arch, **{**card.options(), "input_shape": shape})
     matching.carry(reference, model)
     assert difference(model, reference) <= 1e-5
     wide = [export.rebuild(side, "float64") for side in (model, reference)]
