@@ -14,6 +14,7 @@ import numpy as np
 
 from training.streaming import Arrays, Encoded, Stream
 from zoo.errors import InputError
+from zoo.imagenet import same_classes
 from zoo.preprocessing import Preprocessing
 
 # Splits must stay the same whatever seed a training has, or its held-out images would leak.
@@ -84,9 +85,10 @@ class Data:
             labels: The names of the model's classes; None or empty where nobody knows them.
 
         Raises:
-            InputError: Both have names, and they are not the same ones in the same order.
+            InputError: Both have names, and they are not the same ones in the same order. Numbers
+                of WordNet are the same as the names of ImageNet's classes.
         """
-        if labels and self.labels and tuple(labels) != self.labels:
+        if labels and self.labels and not same_classes(labels, self.labels):
             raise InputError(
                 f"{self.name} has the classes {_few(self.labels)} and the model "
                 f"{_few(tuple(labels))}; accepted is data with the model's own classes"

@@ -14,6 +14,7 @@ from training.recipe import Recipe
 from zoo import keras_files, pretrained
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError, differences, nearest
+from zoo.imagenet import same_classes
 
 NORMS = (
     keras.layers.BatchNormalization,
@@ -143,7 +144,7 @@ def load(model: Any, recipe: Recipe, labels: tuple[str, ...]) -> list[str]:
         card = pretrained.card(card.name)  # the labels and the hash came with the file
     else:
         source = pretrained.load_weights(card, path)
-    is_new = card.labels != labels
+    is_new = not same_classes(card.labels, labels)
     pretrained.copy_weights(
         source,
         model,

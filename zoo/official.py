@@ -5,15 +5,13 @@ stands above them holds for all.
 """
 
 import functools
-import json
 import tomllib
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
-from zoo import downloads, matching
+from zoo import downloads, imagenet, matching
 from zoo.cards import Card, Origin
 from zoo.errors import InputError
 from zoo.files import sha256
@@ -26,11 +24,6 @@ if TYPE_CHECKING:
     import keras
 
 FOLDER = Path(__file__).parent / "official"
-CLASSES = 1000
-CLASS_INDEX = Origin(
-    url="https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json",
-    digest="md5:c2c37ea517e94d9795004a39431a14cb",
-)
 
 # How a pixel's value is scaled and shifted, by the name that keras.applications has for it.
 _MODES: dict[str, dict[str, Any]] = {
@@ -116,7 +109,7 @@ def card(name: str) -> Card:
         name=name,
         arch=name.partition(".")[0],
         input_shape=(*shown, 3),
-        num_classes=CLASSES,
+        num_classes=imagenet.CLASSES,
         norm=entry.norm,
         dropout=0.0,
         width=entry.width,
@@ -127,7 +120,7 @@ def card(name: str) -> Card:
             crop=entry.crop,
             **_MODES[entry.mode],
         ),
-        labels=labels(fetch=False),
+        labels=imagenet.labels(fetch=False),
         dataset="imagenet2012",
         precision="float32",
         metrics={key: value / 100 for key, value in accuracies.items() if value is not None},
@@ -147,30 +140,6 @@ def _notes(entry: Official) -> tuple[str, ...]:
     return tuple(told)
 
 
-def labels(*, fetch: bool = True) -> tuple[str, ...]:
-    """Give ImageNet's classes their names, from the index that keras.applications uses.
-
-    Args:
-        fetch: Whether to download the index where it is not in the cache.
-
-    Returns:
-        1000 names, those that two classes share followed by the class's WordNet number; none where
-        the index is not there, or damaged, and must not be fetched.
-    """
-    name, digest = Path(CLASS_INDEX.url).name, CLASS_INDEX.digest
-    if fetch:
-        path = downloads.fetch(CLASS_INDEX.url, name, digest=digest)
-    else:
-        lying = downloads.checked(name, digest)
-        if lying is None:
-            return ()
-        path = lying
-    index = json.loads(path.read_text(encoding="utf-8"))
-    pairs = [index[str(number)] for number in range(CLASSES)]
-    count = Counter(word for _, word in pairs)
-    return tuple(f"{word} ({number})" if count[word] > 1 else word for number, word in pairs)
-
-
 def load(name: str) -> "keras.Model":
     """Fetch official weights and build our model with them, as their card says.
 
@@ -185,7 +154,7 @@ def load(name: str) -> "keras.Model":
     """
     entry, about = known()[name], card(name)
     path = downloads.fetch(entry.origin + entry.file, entry.file, digest=entry.digest)
-    labels(fetch=not downloads.is_offline())  # weights put there by hand do without
+    imagenet.labels(fetch=not downloads.is_offline())  # weights put there by hand do without
     model = create_model(about.arch, **about.options())
     convert(path, entry, model)
     return model

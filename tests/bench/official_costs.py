@@ -1,10 +1,10 @@
-"""Measure what the weights of keras.applications cost on a server: the file's size, its latency.
+"""Measure what the weights of keras.applications cost as ONNX files: size and latency.
 
     python -m tests.bench.official_costs [--models A,B] [--out FILE]
 
 Each network is built as the weights' card says, at its default size, with random weights and
-BatchNorms as after training: neither size nor latency depends on what the weights are. It is
-folded, exported and timed in a process of its own. Run it on a machine that does nothing else.
+BatchNorms as after training, whose values size and latency hardly depend on. It is folded,
+exported and timed in a process of its own. Run it on a machine that does nothing else.
 """
 
 import os
@@ -17,16 +17,13 @@ import numpy as np
 import export
 import zoo
 from export.latency import measure as timed
-from zoo import pretrained, registry
+from zoo import pretrained
 
-from . import scatter
 from .models import randomize
 from .records import fill
-from .tables import stored
 from .zoo_results import LATENCY
 
 WEIGHTS = tuple(name for name in zoo.list_models(pretrained=True) if pretrained.is_fetched(name))
-PICTURE = Path(__file__).parents[2] / "docs" / "imagenet_latency.png"
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -47,24 +44,5 @@ def measure(name: str) -> dict[str, Any]:
     }
 
 
-def draw(rows: dict[str, dict[str, Any]]) -> None:
-    """Draw the published accuracies against the latency, a colour for each family."""
-    groups: dict[str, dict[str, scatter.Point]] = {}
-    for name, row in rows.items():
-        card = zoo.card(name)
-        family = registry.entry(card.arch).build.__module__.rpartition(".")[2]
-        point = row["latency"]["median_ms"], 100 * card.metrics["published_top1"]
-        groups.setdefault(family, {})[name] = point
-    points = {name: point for group in groups.values() for name, point in group.items()}
-    scatter.draw(
-        dict(sorted(groups.items())),
-        PICTURE,
-        title="family",
-        y_label="published ImageNet top-1, %",
-        named=scatter.frontier(points),
-    )
-
-
 if __name__ == "__main__":
     fill("official_costs", __doc__, WEIGHTS, measure)
-    draw(stored("official_costs")["rows"])

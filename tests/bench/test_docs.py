@@ -16,6 +16,7 @@ from . import (
     loader,
     nightly_table,
     normalization,
+    official_costs,
     onnx_nodes,
     precision,
     quantization,
@@ -79,6 +80,7 @@ def test_all_of_keras_applications_is_exported():
         ("serving", serving.MODELS),
         ("imports", imports.CALLS),
         ("zoo_results", zoo_results.WEIGHTS),
+        ("official_costs", official_costs.WEIGHTS),
         ("scaling", [f"{order}, {n} times" for order in scaling.ORDERS for n in scaling.BLOCKS]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Write the tables of the documents from the stored results and the code.
+"""Write the tables of the documents, and two pictures, from the stored results and the code.
 
     python -m tests.bench.write_docs
 
@@ -376,6 +376,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "imports": imports,
     "pretrained": pretrained,
     "zoo_results": zoo_results_table.zoo_results,
+    "official_costs": zoo_results_table.official_costs,
     "nightly": nightly_table.nightly,
     "verdicts": normalization.verdicts,
     "studies": normalization.studies,
@@ -387,6 +388,7 @@ def main() -> None:
     for path in DOCUMENTS:
         write_text(path, written(path.read_text(encoding="utf-8")))
         print(path.relative_to(ROOT))
+    zoo_results_table.draw(ROOT / "docs")
 
 
 if __name__ == "__main__":

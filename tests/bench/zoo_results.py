@@ -20,14 +20,11 @@ from export.report import REPORT_FILE
 from zoo import pretrained
 from zoo.cards import MODEL_FILE
 
-from . import scatter
 from .records import fill
-from .tables import stored
 
 WEIGHTS = tuple(
     name for name in zoo.list_models(pretrained=True) if not pretrained.is_fetched(name)
 )
-PICTURE = Path(__file__).parents[2] / "docs" / "accuracy_latency.png"
 LATENCY = ("median_ms", "p95_ms", "threads")
 
 
@@ -78,15 +75,5 @@ def latency(report: dict[str, Any]) -> dict[str, Any]:
     return {key: report["latency"][key] for key in LATENCY}
 
 
-def draw(rows: dict[str, dict[str, Any]]) -> None:
-    """Draw the accuracy of the ONNX files against their latency, a colour for each data set."""
-    groups: dict[str, dict[str, scatter.Point]] = {}
-    for name, row in sorted(rows.items(), key=lambda item: zoo.card(item[0]).dataset):
-        point = row["latency"]["median_ms"], 100 * row["accuracy"]["onnx"]
-        groups.setdefault(zoo.card(name).dataset, {})[name] = point
-    scatter.draw(groups, PICTURE, title="data", y_label="test accuracy, %", named=rows)
-
-
 if __name__ == "__main__":
     fill("zoo_results", __doc__, WEIGHTS, measure)
-    draw(stored("zoo_results")["rows"])

@@ -1,9 +1,13 @@
-"""The table in docs/models.md of what our own weights achieve, whatever runs them."""
+"""The tables and pictures in docs/models.md of what weights achieve and what they cost."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from zoo import catalogue
+import zoo
+from zoo import catalogue, registry
 
+from . import scatter
 from .tables import measured, millions, stored, table
 
 
@@ -29,6 +33,73 @@ def zoo_results() -> str:
     header += (".keras, MB", ".onnx, MB", "one image, ms", "int8", "int8, MB", "int8, ms")
     picture = "\n![Accuracy of the ONNX files against latency](accuracy_latency.png)\n"
     return table(header, lines) + _refused(measurements["rows"]) + picture + measured(measurements)
+
+
+def official_costs() -> str:
+    """What the weights of keras.applications cost as ONNX files, and what they achieve."""
+    measurements = stored("official_costs")
+    known = {row.name: row for row in catalogue.rows(pretrained=True)}
+    lines = [
+        (
+            f"`{name}`",
+            f"{100 * (known[name].accuracy or 0):.1f} %",
+            f"{known[name].parameters or 0:,}",
+            millions(known[name].multiply_adds),
+            f"{row['batchnorms']}",
+            f"{row['onnx_bytes'] / 1e6:.1f}",
+            f"{row['latency']['median_ms']:.1f}",
+            f"{row['latency']['p95_ms']:.1f}",
+        )
+        for name, row in sorted(measurements["rows"].items())
+    ]
+    header = ("weights", "published top-1", "parameters", "multiply-adds", "BatchNorms folded")
+    header += (".onnx, MB", "one image, ms", "95 % within, ms")
+    picture = "\n![Published accuracy against latency](imagenet_latency.png)\n"
+    return table(header, lines) + picture + measured(measurements)
+
+
+def draw(docs: Path) -> None:
+    """Draw accuracy against latency: of our weights by data set, of the official ones by family.
+
+    Args:
+        docs: The folder of the pictures.
+    """
+    rows = stored("zoo_results")["rows"]
+    own = _grouped(rows, _data, lambda name: rows[name]["accuracy"]["onnx"])
+    path = docs / "accuracy_latency.png"
+    scatter.draw(own, path, title="data", y_label="test accuracy, %", named=rows)
+    rows = stored("official_costs")["rows"]
+    official = _grouped(rows, _family, lambda name: zoo.card(name).metrics["published_top1"])
+    scatter.draw(
+        official,
+        docs / "imagenet_latency.png",
+        title="family",
+        y_label="published ImageNet top-1, %",
+        named=scatter.frontier(
+            {name: point for one in official.values() for name, point in one.items()}
+        ),
+    )
+
+
+def _grouped(
+    rows: dict[str, Any], group: Callable[[str], str], accuracy: Callable[[str], float]
+) -> dict[str, dict[str, scatter.Point]]:
+    """Put the points of weights, latency and accuracy, into groups."""
+    groups: dict[str, dict[str, scatter.Point]] = {}
+    for name in sorted(rows, key=lambda name: (group(name), name)):
+        point = rows[name]["latency"]["median_ms"], 100 * accuracy(name)
+        groups.setdefault(group(name), {})[name] = point
+    return groups
+
+
+def _data(name: str) -> str:
+    """Name the data that weights were trained on."""
+    return zoo.card(name).dataset
+
+
+def _family(name: str) -> str:
+    """Name the file that a network's builder is in."""
+    return registry.entry(zoo.card(name).arch).build.__module__.rpartition(".")[2]
 
 
 def percent(share: float) -> str:

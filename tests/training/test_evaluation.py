@@ -13,7 +13,7 @@ import zoo
 from training.evaluation import Answers, wilson
 from training.evaluation_page import page
 from zoo import InputError, keras_files
-from zoo.cli import run
+from zoo.cli import learning, run
 from zoo.cli.measured import confusion, measured
 from zoo.files import sha256
 
@@ -114,6 +114,19 @@ def some_answers(truth, predicted, classes, *, strength=2.0, names=None):
     images = np.arange(len(truth) * 48, dtype=np.uint32).astype(np.uint8).reshape(-1, 4, 4, 3)
     labels = tuple(names or (f"class {number}" for number in range(classes)))
     return Answers(training.Split(images, truth), labels, logits)
+
+
+def test_of_a_split_larger_than_the_memory_some_images_are_taken(capsys, monkeypatch, digits):
+    preprocessing = digits.preprocessing
+    monkeypatch.setattr(learning, "MEMORY", 10 * 32 * 32 * 3 * 4 + 1)  # ten images, as float32
+    preprocessing = preprocessing.model_copy(update={"size": (32, 32)})
+    images, labels = learning.test_split("digits", None, preprocessing)
+    assert images.shape == (10, 32, 32, 3) and images.dtype == np.float32
+    assert labels.shape == (10,)
+    told = capsys.readouterr().err
+    assert told.startswith("digits: 10 of 359 test images are taken, drawn by chance; all would")
+    again, _ = learning.test_split("digits", None, preprocessing)
+    np.testing.assert_array_equal(again, images)
 
 
 def test_the_most_frequent_confusions_come_first():

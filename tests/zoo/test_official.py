@@ -1,5 +1,6 @@
 """The weights of keras.applications: what is known of them, and how ours take them over."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -10,9 +11,11 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
 import export
+import training
 import zoo
 from export import sources
-from zoo import downloads, facts, matching, official, pretrained
+from training import initial
+from zoo import downloads, facts, imagenet, matching, official, pretrained
 
 from .server import serving
 from .test_parity import difference, trained, without_preprocessing
@@ -102,7 +105,7 @@ def served(monkeypatch, tmp_path, small_file):
         known = {name: entry.replace(origin=server.address("whole"))}
         monkeypatch.setattr(official, "known", lambda: known)
         address = server.address("whole", "imagenet_class_index.json")
-        monkeypatch.setattr(official, "CLASS_INDEX", zoo.cards.Origin(url=address, digest=""))
+        monkeypatch.setattr(imagenet, "CLASS_INDEX", zoo.cards.Origin(url=address, digest=""))
         yield server
 
 
@@ -126,17 +129,60 @@ def test_official_weights_are_fetched_and_loaded_by_name(served, small_file):
     assert given.card == card
 
 
+@pytest.fixture
+def numbered(served):
+    """Digits as if they were ImageNet's images, whose classes are called by WordNet's numbers."""
+    numbers = tuple(f"n{number:08}" for number in range(1000))
+    return dataclasses.replace(training.load_data("digits"), name="imagenet2012", labels=numbers)
+
+
+def test_the_numbers_of_wordnet_are_imagenets_classes(served, numbered, monkeypatch):
+    names = imagenet.labels()
+    numbered.check_labels(names)
+    assert len(served.asked) == 1
+    for others in (names[::-1], names[:999], [f"class {number}" for number in range(1000)]):
+        with pytest.raises(zoo.InputError, match="imagenet2012 has the classes n00000000"):
+            numbered.check_labels(others)
+    monkeypatch.setenv(downloads.OFFLINE_VARIABLE, "1")
+    numbered.check_labels(names)
+    (downloads.cache() / "imagenet_class_index.json").unlink()
+    with pytest.raises(zoo.InputError, match="imagenet2012 has the classes n00000000"):
+        numbered.check_labels(names)
+
+
+def test_fine_tuning_on_imagenet_keeps_imagenets_logits(served, numbered):
+    name = "mobilenet_v2.imagenet_w035"
+    source = zoo.load_model(name)
+    card = zoo.card(name)
+    model = zoo.create_model(card.arch, **card.options())
+    recipe = training.Recipe(
+        name="mobilenet_v2.mine",
+        arch=card.arch,
+        width=card.width,
+        padding=card.padding,
+        norm=card.norm,
+        dataset="imagenet2012",
+        epochs=1,
+        weights=name,
+    )
+    (told,) = initial.load(model, recipe, numbered.labels)
+    assert told.startswith(f"first weights: {name}, SHA-256")
+    np.testing.assert_array_equal(
+        model.get_layer("logits").get_weights()[0], source.get_layer("logits").get_weights()[0]
+    )
+
+
 def test_a_damaged_index_of_the_classes_is_unknown_and_fetched_again(served, monkeypatch):
     name = "imagenet_class_index.json"
     digest = f"sha256:{hashlib.sha256(served.files[name]).hexdigest()}"
     monkeypatch.setattr(
-        official, "CLASS_INDEX", official.CLASS_INDEX.model_copy(update={"digest": digest})
+        imagenet, "CLASS_INDEX", imagenet.CLASS_INDEX.model_copy(update={"digest": digest})
     )
     downloads.cache().mkdir()
     (downloads.cache() / name).write_bytes(b"{")
     assert zoo.card("mobilenet_v2.imagenet_w035").labels == ()
     assert served.asked == []
-    assert official.labels()[0] == "c0"
+    assert imagenet.labels()[0] == "c0"
 
 
 def test_a_file_put_there_by_hand_is_on_the_card(served, small_file):

@@ -1,6 +1,7 @@
 """``zoo train`` and ``zoo evaluate``."""
 
 import datetime
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from zoo import Card, Preprocessing
 
 RUNS = Path("runs")
+MEMORY = 4 * 2**30  # bytes that test images may take as float32, those of CIFAR-10 ten times over
 SEVERAL = "Several devices, and hosts (JAX)"
 
 Model = Annotated[
@@ -52,12 +54,24 @@ def test_split(
     preprocessing: "Preprocessing",
     labels: Sequence[str] | None = None,
 ) -> tuple["np.ndarray", "np.ndarray"]:
-    """Load a test split as a model takes it, and its labels; `labels` are the model's own."""
+    """Load a test split as a model takes it, and its labels; `labels` are the model's own.
+
+    Of a split that does not fit into `MEMORY`, as ImageNet's, some images are drawn by chance,
+    always the same ones, and stderr tells so.
+    """
     import training
 
     data = training.load_data(name, data_dir, preprocessing=preprocessing)
     data.check_labels(labels)
-    return preprocessing(data.test.images[:]), data.test.labels
+    size = 4 * math.prod(preprocessing.size) * preprocessing.channels
+    test = data.test.some(MEMORY // size)
+    if len(test) < len(data.test):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"{name}: {len(test):,} of {len(data.test):,} test images are taken, drawn by chance; "
+            f"all would take {size * len(data.test) / 1e9:.1f} GB of memory",
+            markup=False,
+        )
+    return preprocessing(test.images[:]), test.labels
 
 
 def training_images(
