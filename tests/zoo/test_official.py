@@ -42,10 +42,15 @@ def marked(names: list[str]) -> list:
     return [pytest.param(name, marks=mark(name), id=name) for name in names]
 
 
+def is_large(name: str) -> bool:
+    """Whether the test of some weights is left to `make nightly`."""
+    known = facts.read()[name]
+    return known.parameters > PARAMETERS or known.layers > LAYERS
+
+
 def mark(name: str) -> pytest.MarkDecorator | tuple[()]:
     """When a test of some weights runs."""
-    known = facts.read()[name]
-    if known.parameters > PARAMETERS or known.layers > LAYERS:
+    if is_large(name):
         return pytest.mark.nightly
     return () if name in FAST else pytest.mark.slow
 
