@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from zoo import instance
 from zoo.errors import InputError
 from zoo.lazily import keras
 from zoo.norm import Norm
@@ -153,6 +154,8 @@ def squeeze_excite(
 ) -> Any:
     """Scale each channel by a factor computed of the means of all channels.
 
+    The means are those before instance normalization, where that comes just before.
+
     Args:
         x: A Keras tensor, (batch, height, width, channels).
         channels: How many channels the means are squeezed to.
@@ -167,7 +170,8 @@ def squeeze_excite(
         Hu et al. 2018, https://arxiv.org/abs/1709.01507
     """
     layers = keras.layers
-    factor = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
+    seen = instance.before(x, any_channels=True, name=name)
+    factor = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(seen)
     factor = conv(factor, channels, 1, bias=True, name=f"{name}_squeeze")
     factor = layers.Activation(activation, name=f"{name}_squeeze_act")(factor)
     factor = conv(factor, x.shape[-1], 1, bias=True, name=f"{name}_excite")
@@ -176,9 +180,12 @@ def squeeze_excite(
 
 
 def normalize(x: Any, norm: Norm, *, name: str, gamma: float = 1.0) -> Any:
-    """Normalize over the last axis as ``norm`` says; nothing for kind ``none``."""
+    """Normalize over the last axis as ``norm`` says; nothing for kind ``none``.
+
+    Instance normalization of a map of one position is left out: it would leave nothing of it.
+    """
     layer = norm.layer(x.shape[-1], name=name, gamma=gamma)
-    return x if layer is None else layer(x)
+    return x if layer is None or instance.erases(x, norm) else layer(x)
 
 
 def norm_act(x: Any, norm: Norm, *, name: str, activation: str = "relu") -> Any:
@@ -289,6 +296,12 @@ def norm_act_conv(
     return conv(x, filters, kernel_size, stride=stride, bias=bias, name=f"{name}_conv")
 
 
+def named(x: Any, name: str) -> Any:
+    """Name the operation that made a tensor, which Keras numbers by how many it made before."""
+    x._keras_history.operation.name = name
+    return x
+
+
 def shortcut_pad(x: Any, filters: int, *, stride: int, name: str) -> Any:
     """Bring a shortcut to a new size without parameters (option A of He et al.).
 
@@ -366,14 +379,19 @@ def add(shortcut: Any, x: Any, *, drop: float = 0.0, name: str) -> Any:
 
 
 def pooled(x: Any) -> Any:
-    """Average each channel over all positions: (batch, height, width, channels) to vectors."""
-    return keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    """Average each channel over all positions: (batch, height, width, channels) to vectors.
+
+    Instance normalization just before is left out: every average would be its beta.
+    """
+    return keras.layers.GlobalAveragePooling2D(name="pool")(instance.before(x, name="pool"))
 
 
 def dense_logits(x: Any, options: "Options") -> Any:
     """Compute a logit for each class of a vector: (batch, channels) to (batch, num_classes)."""
-    # The loss and whoever reads the logits want float32, whatever the policy computes in.
-    return keras.layers.Dense(options.num_classes, dtype="float32", name="logits")(x)
+    # The loss and whoever reads the logits want float32, whatever less the policy computes in.
+    wide = keras.config.dtype_policy().compute_dtype == "float64"
+    dtype = "float64" if wide else "float32"
+    return keras.layers.Dense(options.num_classes, dtype=dtype, name="logits")(x)
 
 
 def model(

@@ -51,7 +51,25 @@ def layers(model: "keras.Model") -> list[Layer]:
         >>> sum(layer.multiply_adds for layer in layers(zoo.create_model("resnet20")))
         40551040
     """
-    return [_counted(layer, model) for layer in model.layers]
+    return [_counted(layer, model) for layer in operations(model)]
+
+
+def operations(model: "keras.Model") -> list[Any]:
+    """List what a model is made of: its layers, and Keras' operations such as ``keras.ops.take``.
+
+    Args:
+        model: A functional or Sequential model.
+
+    Returns:
+        The layers and operations in their order.
+    """
+    found: list[Any] = _functional(model).operations
+    return found
+
+
+def _functional(model: "keras.Model") -> Any:
+    """Return the functional model inside a Sequential one, or the model itself."""
+    return getattr(model, "_functional", model)
 
 
 def _counted(layer: Any, model: "keras.Model") -> Layer:
@@ -64,8 +82,8 @@ def _counted(layer: Any, model: "keras.Model") -> Layer:
         kind=type(layer).__name__,
         inputs=tuple(tensor._keras_history.operation.name for tensor in inputs),
         shape=tuple(outputs[0].shape[1:]),
-        parameters=_size(layer.weights),
-        trainable=_size(layer.trainable_weights),
+        parameters=_size(getattr(layer, "weights", [])),
+        trainable=_size(getattr(layer, "trainable_weights", [])),
         multiply_adds=sum(
             _multiply_adds(layer, node.input_tensors, node.outputs) for node in calls
         ),
@@ -82,8 +100,7 @@ def own_calls(layer: Any, model: "keras.Model") -> list[Any]:
     Returns:
         Keras' nodes, which have ``input_tensors`` and ``outputs``.
     """
-    inside = getattr(model, "_functional", model)  # a Sequential has a functional model inside
-    depths = inside._nodes_by_depth.values()
+    depths = _functional(model)._nodes_by_depth.values()
     return [node for node in layer._inbound_nodes if any(node in nodes for nodes in depths)]
 
 
@@ -94,7 +111,7 @@ def _size(weights: list[Any]) -> int:
 
 def _multiply_adds(layer: Any, inputs: list[Any], outputs: list[Any]) -> int:
     """Count those of one call of a layer."""
-    count = _COUNTS.get(type(layer).__name__)
+    count = next((count for kinds, count in _counts() if isinstance(layer, kinds)), None)
     if count is None:
         return sum(inner.multiply_adds for inner in layers(layer)) if _is_model(layer) else 0
     if None in inputs[0].shape[1:] + outputs[0].shape[1:]:
@@ -126,10 +143,13 @@ def _transposed(layer: Any, taken: Any, given: Any) -> int:
     return math.prod(taken[1:-1]) * math.prod(layer.kernel.shape)
 
 
-_COUNTS: dict[str, Callable[[Any, Any, Any], int]] = {
-    "Conv2D": _convolution,
-    "DepthwiseConv2D": _convolution,
-    "Dense": _convolution,
-    "SeparableConv2D": _separable,
-    "Conv2DTranspose": _transposed,
-}
+def _counts() -> list[tuple[tuple[type, ...], Callable[[Any, Any, Any], int]]]:
+    """Tell how the calls of which layers are counted, those of a user's own subclasses too."""
+    from keras import layers as kinds
+
+    return [
+        ((kinds.Conv1D, kinds.Conv2D, kinds.Conv3D, kinds.Dense), _convolution),
+        ((kinds.DepthwiseConv1D, kinds.DepthwiseConv2D), _convolution),
+        ((kinds.SeparableConv1D, kinds.SeparableConv2D), _separable),
+        ((kinds.Conv1DTranspose, kinds.Conv2DTranspose, kinds.Conv3DTranspose), _transposed),
+    ]

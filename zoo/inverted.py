@@ -94,8 +94,8 @@ def build_stages(
     """
     pre = options.norm.placement == "pre_activation"
     drops = iter(blocks.drop_rates(options, branch_count(stages, x.shape[-1])))
-    features = {}
     stride, lead = 2, activation
+    features = {stride: x}
     for stage, rows in enumerate(stages, start=1):
         for number, row in enumerate(rows, start=1):
             name = f"stage{stage}_block{number}"

@@ -22,8 +22,9 @@ class Norm(Settings):
     Args:
         kind: ``batch`` (Ioffe and Szegedy 2015), ``batch_renorm`` (Ioffe 2017), ``group`` (Wu and
             He 2018), ``layer`` (Ba et al. 2016; over the channels of each position, as in
-            ConvNeXt), ``instance`` (Ulyanov et al. 2016), ``rms`` (Zhang and Sennrich 2019; over
-            the channels of each position) or ``none``.
+            ConvNeXt), ``instance`` (Ulyanov et al. 2016; left out before an average over all
+            positions and of maps of one position, see `zoo.instance`), ``rms`` (Zhang and Sennrich
+            2019; over the channels of each position) or ``none``.
         placement: ``before_activation`` (convolution, norm, activation), ``after_activation``
             (convolution, activation, norm) or ``pre_activation`` (norm, activation, convolution;
             He et al. 2016). What it means in a family is said in that family's file.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from zoo.errors import InputError
 from zoo.lazily import keras
 
 
@@ -36,4 +37,31 @@ def policy(name: str) -> Iterator[None]:
     """
     with kept():
         keras.config.set_dtype_policy(name)
+        yield
+
+
+@contextmanager
+def asked(name: str | None) -> Iterator[None]:
+    """Have layers made in a dtype policy that a caller asks for.
+
+    Args:
+        name: The Keras dtype policy; None for the one that Keras is set to.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InputError: There is no such policy.
+    """
+    if name is None:
+        yield
+        return
+    try:
+        keras.dtype_policies.get(name)
+    except (ValueError, TypeError, AttributeError) as error:  # what Keras raises for other objects
+        raise InputError(
+            "dtype: accepted is a Keras dtype policy, for example 'float32' or 'mixed_bfloat16'; "
+            f"received {name!r}"
+        ) from error
+    with policy(name):
         yield

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import math
 import os
 import pkgutil
 import sys
@@ -63,10 +64,12 @@ class Options(Settings):
     padding: Padding = "symmetric"
 
     def channels(self, count: int) -> int:
-        """Scale a number of channels by the width, to a multiple of 8 unless the width is 1."""
-        if self.width == 1.0:
-            return count
-        return max(8, 8 * round(count * self.width / 8))
+        """Scale a number of channels by the width, to a multiple of 8, or of what is in the design.
+
+        Of 12 channels, which 4 divides and 8 does not, multiples of 4 are made.
+        """
+        unit = math.gcd(count, 8)
+        return max(unit, unit * round(count * self.width / unit))
 
 
 Builder = Callable[[Options], "keras.Model"]
@@ -287,6 +290,7 @@ def create_model(
     features_only: bool = False,
     width: float = 1.0,
     padding: str = "symmetric",
+    dtype: str | None = None,
 ) -> "keras.Model":
     """Build a model by name, with new weights.
 
@@ -306,13 +310,16 @@ def create_model(
         features_only: Whether to return the feature maps by stride instead of the logits.
         width: The factor on the number of channels, in (0, 16].
         padding: How strided layers are padded, ``symmetric`` or ``same``; see `zoo.Options`.
+        dtype: A Keras dtype policy by name, for example ``mixed_bfloat16`` or ``float64``; None
+            for the one that Keras is set to.
 
     Returns:
         A keras.Model with the input ``image`` and the output ``logits``.
 
     Raises:
-        InputError: The name is unknown, an option is out of its range, or ``stochastic_depth`` is
-            asked for where there are no residual branches.
+        InputError: The name is unknown, an option is out of its range, ``stochastic_depth`` is
+            asked for where there are no residual branches, there is no such dtype policy, or Keras
+            is set to images whose channels come first.
 
     Example:
         >>> model = zoo.create_model("resnet20", norm="group", num_classes=100)
@@ -337,7 +344,15 @@ def create_model(
         )
     import keras
 
-    model = found.build(options)
+    from zoo.policies import asked
+
+    if keras.config.image_data_format() != "channels_last":
+        raise InputError(
+            "Keras' image_data_format: accepted is 'channels_last'; received "
+            f"{keras.config.image_data_format()!r}"
+        )
+    with asked(dtype):
+        model = found.build(options)
     if not isinstance(model, keras.Model):
         raise InputError(
             f"{name}: accepted is a builder that returns a keras.Model; that of "

@@ -105,7 +105,7 @@ def describe(name: str) -> Shown:
         model = facts.outline(name)
     rows = tuple(counting.layers(model))
     counted = facts.total(rows).model_dump(exclude={"layers"})
-    return Shown({**told, **counted}, model, rows, tuple(map(sign, model.layers)))
+    return Shown({**told, **counted}, model, rows, tuple(map(sign, counting.operations(model))))
 
 
 def check_name(name: str) -> None:

@@ -11,8 +11,9 @@ import export
 import zoo
 from export.certificate import ALGEBRA_LIMIT
 from export.folding import fold_as
-from zoo import registry
+from zoo import counting, registry
 from zoo.norm import KINDS, PLACEMENTS
+from zoo.policies import policy
 
 from ..export.models import randomize
 from .networks import FAMILIES, norm_count, outline, small
@@ -22,7 +23,7 @@ PREACTIVATED = ("densenet", "densenet_imagenet", "preact_resnet", "resnet_v2", "
 # One of each design: the others differ in their depths.
 STRIDES = {
     "convnext_tiny": (4, 8, 16, 32),
-    "densenet121": (4, 8, 16, 32),
+    "densenet121": (2, 4, 8, 16, 32),
     "densenet_bc_100_12": (1, 2, 4),
     "ds_cnn_m": (2, 4),
     "efficientnet_b0": (2, 4, 8, 16, 32),
@@ -36,7 +37,7 @@ STRIDES = {
     "mobilenet_v2": (2, 4, 8, 16, 32),
     "mobilenet_v2_cifar": (1, 2, 4, 8),
     "mobilenet_v3_large": (2, 4, 8, 16, 32),
-    "mobilenet_v3_small": (4, 8, 16, 32),
+    "mobilenet_v3_small": (2, 4, 8, 16, 32),
     "mobileone_s0": (2, 4, 8, 16, 32),
     "nasnet_large": (2, 4, 8, 16, 32),
     "nasnet_mobile": (2, 4, 8, 16, 32),
@@ -136,8 +137,30 @@ KEPT = {
 }
 # The kinds of norm with a bias before them, where these are more than those that need one.
 BIASED = {"convnext": ("group", "layer", "rms", "none")}
-# Norms that a family has not of a kind.
-LEFT_OUT = {("convnext", "instance"): 1}
+# Where a norm stands before an average: in the head, in squeeze and excitation, or on one position.
+QUICK = {
+    ("lenet", "before_activation"),
+    ("mobilenet_v2", "after_activation"),
+    ("se_resnet", "after_activation"),
+    ("ghostnet", "after_activation"),
+    ("mobileone", "before_activation"),
+}
+# Norms that a family has not as instance normalization: of vectors, not maps.
+LEFT_OUT = {"convnext": 1}
+
+
+def constants(family: str, placement: str) -> list[str]:
+    """The norms of maps that instance normalization would make the same for every image."""
+    model = outline(small, family, norm=zoo.Norm(placement=placement))
+    norms = [layer for layer in model.layers if layer.name.endswith("norm")]
+    maps = [layer for layer in norms if len(layer.output.shape) == 4]
+    return [
+        layer.name
+        for layer in maps
+        if layer.output.shape[1:3] == (1, 1)
+        or [type(node.operation).__name__ for node in layer._outbound_nodes]
+        == ["GlobalAveragePooling2D"]
+    ]
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -147,8 +170,9 @@ def test_every_kind_and_placement_builds_and_learns_no_useless_bias(family, kind
     model = outline(small, family, norm=zoo.Norm(kind, placement=placement))
     assert model.output_shape == (None, 10)
     norms = [layer for layer in model.layers if layer.name.endswith("norm")]
-    left_out = LEFT_OUT.get((family, kind), 0)
-    wanted = 0 if kind == "none" else norm_count(family, placement) - left_out
+    wanted = 0 if kind == "none" else norm_count(family, placement)
+    if kind == "instance":
+        wanted -= LEFT_OUT.get(family, 0) + len(constants(family, placement))
     assert len(norms) == wanted
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
@@ -170,11 +194,39 @@ def test_every_kind_computes(family, kind):
     assert np.std(logits) > 0
 
 
+@pytest.mark.parametrize(
+    ("family", "placement"),
+    [
+        pytest.param(
+            family,
+            placement,
+            marks=() if (family, placement) in QUICK else pytest.mark.slow,
+            id=f"{family}-{placement}",
+        )
+        for family in FAMILIES
+        for placement in PLACEMENTS
+    ],
+)
+def test_instance_norm_leaves_averages_and_logits_that_tell_of_the_image(family, placement):
+    with policy("float64"):  # in which nothing but a constant has so small a spread
+        model = small(family, norm=zoo.Norm("instance", placement=placement))
+    pools = [layer for layer in model.layers if "GlobalAveragePooling" in type(layer).__name__]
+    averages = {layer.name: layer.output for layer in pools}
+    random = np.random.default_rng(0)
+    images = random.normal(size=(3, *model.input_shape[1:])) * random.uniform(1, 2, (3, 1, 1, 1))
+    found = keras.Model(model.input, {**averages, "logits": model.output})(images)
+    spreads = {name: float(np.ptp(np.asarray(x), axis=0).max()) for name, x in found.items()}
+    assert [name for name, spread in spreads.items() if spread < 1e-9] == []
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_names_tell_where_a_layer_is(family):
     place = r"image|(stem|stage\d+(_block\d+)?(_\w+)?|final|head)_\w+|pool|logits(_\w+)?"
-    for layer in outline(small, family).layers:
-        assert re.fullmatch(place, layer.name), layer.name
+    models = [outline(small, family) for _ in range(2)]
+    names = [[layer.name for layer in counting.operations(model)] for model in models]
+    assert names[0] == names[1]
+    for name in names[0]:
+        assert re.fullmatch(place, name), name
 
 
 def classes(model: keras.Model) -> list[str]:
@@ -208,6 +260,14 @@ def test_batchnorms_fold(family, placement):
     reference = np.asarray(export.rebuild(model, "float64")(x))
     values = np.asarray(folded.model(x))
     assert np.max(np.abs(values - reference)) <= ALGEBRA_LIMIT * np.max(np.abs(reference))
+
+
+@pytest.mark.parametrize("name", ["densenet_bc_100_12", "lenet5", "ds_cnn_m", "resnet20"])
+def test_more_width_is_never_less_network(name):
+    widths = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+    counts = [outline(zoo.create_model, name, width=width).count_params() for width in widths]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[2] < counts[3] < counts[4] < counts[-1]
 
 
 @pytest.mark.slow

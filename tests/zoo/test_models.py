@@ -222,6 +222,34 @@ def test_width_dropout_top_and_features():
     }
 
 
+@pytest.mark.parametrize(
+    ("dtype", "computes", "logits"),
+    [
+        ("mixed_bfloat16", "bfloat16", "float32"),
+        ("float16", "float16", "float32"),
+        ("float64", "float64", "float64"),
+        (None, "float32", "float32"),
+    ],
+)
+def test_a_dtype_is_the_models_alone(dtype, computes, logits):
+    model = outline(zoo.create_model, "resnet8", dtype=dtype)
+    assert model.get_layer("stem_conv").compute_dtype == computes
+    assert model.output.dtype == logits
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["float23", "", 16, ["float16"]])
+def test_an_unknown_dtype_is_refused(dtype):
+    with pytest.raises(zoo.InputError, match="dtype: accepted is a Keras dtype policy, .*received"):
+        zoo.create_model("resnet8", dtype=dtype)
+
+
+def test_images_whose_channels_come_first_are_refused(monkeypatch):
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(zoo.InputError, match="accepted is 'channels_last'; received 'channels_f"):
+        zoo.create_model("resnet8")
+
+
 def test_logits_are_float32_under_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = zoo.create_model("resnet20", input_shape=(8, 8, 3), width=0.5)

@@ -35,20 +35,20 @@ COMPRESSION = 0.5
 BOTTLENECK = 4  # the channels of a 1x1 convolution, in growth rates
 
 
-def imagenet_stem(image: Any, filters: int, options: Options) -> tuple[Any, int]:
-    """Convolve and pool the image to a quarter of its size; return the stride too."""
+def imagenet_stem(image: Any, filters: int, options: Options) -> dict[int, Any]:
+    """Convolve and pool the image to a quarter of its size; return the maps by stride."""
     bias = blocks.bias_before(options.norm)
     x = blocks.conv(
         image, filters, 7, stride=2, bias=bias, padding=options.padding, name="stem_conv"
     )
     x = blocks.norm_act(x, options.norm, name="stem")
-    return blocks.max_pool(x, 3, stride=2, padding=options.padding, name="stem_pool"), 4
+    return {2: x, 4: blocks.max_pool(x, 3, stride=2, padding=options.padding, name="stem_pool")}
 
 
-def cifar_stem(image: Any, filters: int, options: Options) -> tuple[Any, int]:
+def cifar_stem(image: Any, filters: int, options: Options) -> dict[int, Any]:
     """Convolve the image; the first dense layer normalizes and activates."""
     bias = blocks.bias_before(options.norm)
-    return blocks.conv(image, filters, 3, bias=bias, name="stem_conv"), 1
+    return {1: blocks.conv(image, filters, 3, bias=bias, name="stem_conv")}
 
 
 def dense_layer(x: Any, growth: int, *, options: Options, name: str) -> Any:
@@ -70,14 +70,14 @@ def densenet(
     options: Options,
     sizes: tuple[int, ...],
     growth: int,
-    stem: Callable[[Any, int, Options], tuple[Any, int]],
+    stem: Callable[[Any, int, Options], dict[int, Any]],
     name: str,
 ) -> Any:
     """Build the network with so many dense layers in each block."""
     growth = options.channels(growth)
     inputs = blocks.image(options)
-    x, stride = stem(inputs, 2 * growth, options)
-    features = {}
+    features = stem(inputs, 2 * growth, options)
+    stride, x = list(features.items())[-1]
     for stage, count in enumerate(sizes, start=1):
         if stage > 1:
             x = transition(x, options=options, name=f"stage{stage}_transition")

@@ -15,7 +15,8 @@
 
 The blocks are inverted residuals with linear bottlenecks (see `zoo.inverted`), SiLU, and squeeze
 and excitation that squeezes to a quarter of the channels that a block takes. The authors' training
-leaves residual branches out, at a rate that rises to 0.2: ``stochastic_depth=0.2``.
+leaves residual branches out, at a rate that rises to 0.2 over all blocks, also those that add
+nothing; with ``stochastic_depth=0.2`` it rises over those that add their input.
 
 Where the norm stands: see `zoo.inverted`.
 
@@ -32,9 +33,12 @@ from typing import Any
 
 from zoo import blocks, inverted
 from zoo.families.mobilenet_v2 import scaled
+from zoo.norm import Norm
 from zoo.registry import Options, register_model
 
 PAPER = "Tan and Le 2019, https://arxiv.org/abs/1905.11946"
+# The epsilon of the authors' code.
+NORM = Norm(epsilon=1e-3)
 # Expansion, channels, number of blocks, kernel, stride of the first.
 STAGES = (
     (1, 16, 1, 3, 1),
@@ -92,49 +96,65 @@ def network(
 
 
 # Parameters: torchvision's models of these names have just as many.
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=5_288_548)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=5_288_548
+)
 def efficientnet_b0(options: Options) -> Any:
     """Build EfficientNet-B0: 5.3 million parameters."""
     return network(options, "efficientnet_b0")
 
 
-@register_model(input_shape=(240, 240, 3), num_classes=1000, paper=PAPER, parameters=7_794_184)
+@register_model(
+    input_shape=(240, 240, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=7_794_184
+)
 def efficientnet_b1(options: Options) -> Any:
     """Build EfficientNet-B1: 7.8 million parameters."""
     return network(options, "efficientnet_b1", width=1.0, depth=1.1)
 
 
-@register_model(input_shape=(260, 260, 3), num_classes=1000, paper=PAPER, parameters=9_109_994)
+@register_model(
+    input_shape=(260, 260, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=9_109_994
+)
 def efficientnet_b2(options: Options) -> Any:
     """Build EfficientNet-B2: 9.1 million parameters."""
     return network(options, "efficientnet_b2", width=1.1, depth=1.2)
 
 
-@register_model(input_shape=(300, 300, 3), num_classes=1000, paper=PAPER, parameters=12_233_232)
+@register_model(
+    input_shape=(300, 300, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=12_233_232
+)
 def efficientnet_b3(options: Options) -> Any:
     """Build EfficientNet-B3: 12.2 million parameters."""
     return network(options, "efficientnet_b3", width=1.2, depth=1.4)
 
 
-@register_model(input_shape=(380, 380, 3), num_classes=1000, paper=PAPER, parameters=19_341_616)
+@register_model(
+    input_shape=(380, 380, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=19_341_616
+)
 def efficientnet_b4(options: Options) -> Any:
     """Build EfficientNet-B4: 19.3 million parameters."""
     return network(options, "efficientnet_b4", width=1.4, depth=1.8)
 
 
-@register_model(input_shape=(456, 456, 3), num_classes=1000, paper=PAPER, parameters=30_389_784)
+@register_model(
+    input_shape=(456, 456, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=30_389_784
+)
 def efficientnet_b5(options: Options) -> Any:
     """Build EfficientNet-B5: 30.4 million parameters."""
     return network(options, "efficientnet_b5", width=1.6, depth=2.2)
 
 
-@register_model(input_shape=(528, 528, 3), num_classes=1000, paper=PAPER, parameters=43_040_704)
+@register_model(
+    input_shape=(528, 528, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=43_040_704
+)
 def efficientnet_b6(options: Options) -> Any:
     """Build EfficientNet-B6: 43.0 million parameters."""
     return network(options, "efficientnet_b6", width=1.8, depth=2.6)
 
 
-@register_model(input_shape=(600, 600, 3), num_classes=1000, paper=PAPER, parameters=66_347_960)
+@register_model(
+    input_shape=(600, 600, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=66_347_960
+)
 def efficientnet_b7(options: Options) -> Any:
     """Build EfficientNet-B7: 66.3 million parameters."""
     return network(options, "efficientnet_b7", width=2.0, depth=3.1)

@@ -17,8 +17,8 @@ B1, B2 and B3 have the blocks of B0, 1.1, 1.2 and 1.4 times as many, rounded up,
 
 All kernels are 3x3 and all activations SiLU. The blocks of the first three stages are fused, the
 others are inverted residuals with squeeze and excitation that squeezes to a quarter of the channels
-that a block takes (see `zoo.inverted`). The authors' training leaves residual branches out:
-``stochastic_depth=0.2``.
+that a block takes (see `zoo.inverted`). The authors' training leaves residual branches out;
+with ``stochastic_depth=0.2`` the rate rises to that over the blocks that add their input.
 
 Where the norm stands: see `zoo.inverted`.
 
@@ -34,9 +34,12 @@ import math
 from typing import Any
 
 from zoo import blocks, inverted
+from zoo.norm import Norm
 from zoo.registry import Options, register_model
 
 PAPER = "Tan and Le 2021, https://arxiv.org/abs/2104.00298"
+# The epsilon of the authors' code.
+NORM = Norm(epsilon=1e-3)
 FUSED = 3  # so many stages, the first ones
 # Expansion, channels, number of blocks, stride of the first.
 Stages = tuple[tuple[int, int, int, int], ...]
@@ -129,43 +132,57 @@ def network(
 
 # Parameters: torchvision's S, M and L have just as many; keras.applications' for the others,
 # without their moving statistics.
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=7_139_704)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=7_139_704
+)
 def efficientnet_v2_b0(options: Options) -> Any:
     """Build EfficientNetV2-B0: 7.1 million parameters."""
     return network(options, B, 32, "efficientnet_v2_b0")
 
 
-@register_model(input_shape=(240, 240, 3), num_classes=1000, paper=PAPER, parameters=8_141_052)
+@register_model(
+    input_shape=(240, 240, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=8_141_052
+)
 def efficientnet_v2_b1(options: Options) -> Any:
     """Build EfficientNetV2-B1: 8.1 million parameters."""
     return network(options, B, 32, "efficientnet_v2_b1", width=1.0, depth=1.1)
 
 
-@register_model(input_shape=(260, 260, 3), num_classes=1000, paper=PAPER, parameters=10_096_086)
+@register_model(
+    input_shape=(260, 260, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=10_096_086
+)
 def efficientnet_v2_b2(options: Options) -> Any:
     """Build EfficientNetV2-B2: 10.1 million parameters."""
     return network(options, B, 32, "efficientnet_v2_b2", width=1.1, depth=1.2)
 
 
-@register_model(input_shape=(300, 300, 3), num_classes=1000, paper=PAPER, parameters=14_358_406)
+@register_model(
+    input_shape=(300, 300, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=14_358_406
+)
 def efficientnet_v2_b3(options: Options) -> Any:
     """Build EfficientNetV2-B3: 14.4 million parameters."""
     return network(options, B, 32, "efficientnet_v2_b3", width=1.2, depth=1.4)
 
 
-@register_model(input_shape=(384, 384, 3), num_classes=1000, paper=PAPER, parameters=21_458_488)
+@register_model(
+    input_shape=(384, 384, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=21_458_488
+)
 def efficientnet_v2_s(options: Options) -> Any:
     """Build EfficientNetV2-S: 21.5 million parameters."""
     return network(options, S, 24, "efficientnet_v2_s")
 
 
-@register_model(input_shape=(480, 480, 3), num_classes=1000, paper=PAPER, parameters=54_139_356)
+@register_model(
+    input_shape=(480, 480, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=54_139_356
+)
 def efficientnet_v2_m(options: Options) -> Any:
     """Build EfficientNetV2-M: 54.1 million parameters."""
     return network(options, M, 24, "efficientnet_v2_m")
 
 
-@register_model(input_shape=(480, 480, 3), num_classes=1000, paper=PAPER, parameters=118_515_272)
+@register_model(
+    input_shape=(480, 480, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=118_515_272
+)
 def efficientnet_v2_l(options: Options) -> Any:
     """Build EfficientNetV2-L: 118.5 million parameters."""
     return network(options, L, 32, "efficientnet_v2_l")

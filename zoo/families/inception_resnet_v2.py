@@ -130,7 +130,7 @@ def residual_block(
     added = blocks.conv(added, x.shape[-1], 1, bias=True, name=f"{name}_project_conv")
     if scale != 1.0:
         # A Rescaling layer would round the factor to float32 in a float64 model, too.
-        added = blocks.keras.ops.multiply(added, scale)
+        added = blocks.named(blocks.keras.ops.multiply(added, scale), f"{name}_scale")
     x = blocks.add(x, added, drop=drop, name=name)
     return layers.Activation("relu", name=f"{name}_act")(x) if activated else x
 

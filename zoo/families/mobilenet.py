@@ -25,9 +25,12 @@ Reference:
 from typing import Any
 
 from zoo import blocks
+from zoo.norm import Norm
 from zoo.registry import Options, register_model
 
 PAPER = "Howard et al. 2017, https://arxiv.org/abs/1704.04861"
+# The epsilon of the authors' code.
+NORM = Norm(epsilon=1e-3)
 STAGES = (
     (64, 1, 1),
     (128, 2, 2),
@@ -96,7 +99,9 @@ def network(options: Options, stages: tuple[tuple[int, int, int], ...], name: st
 
 
 # Parameters: keras.applications' MobileNet, without its moving statistics.
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=4_231_976)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=4_231_976
+)
 def mobilenet(options: Options) -> Any:
     """Build MobileNet: 4.2 million parameters."""
     return network(options, STAGES, "mobilenet")

@@ -31,9 +31,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from zoo import blocks
+from zoo.norm import Norm
 from zoo.registry import Options, register_model
 
 PAPER = "Sandler et al. 2018, https://arxiv.org/abs/1801.04381"
+# The epsilon of the authors' code.
+NORM = Norm(epsilon=1e-3)
 # Expansion, channels, number of blocks, stride of the first.
 STAGES = (
     (1, 16, 1, 1),
@@ -179,7 +182,9 @@ def mobilenet(
 
 
 # Parameters: torchvision's mobilenet_v2 has just as many; the paper's table 4 has 3.4 million.
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=3_504_872)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=3_504_872
+)
 def mobilenet_v2(options: Options) -> Any:
     """Build MobileNetV2: 3.5 million parameters."""
     return mobilenet(options, STAGES, 2, "mobilenet_v2")

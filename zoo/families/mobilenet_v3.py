@@ -34,9 +34,12 @@ from typing import Any
 
 from zoo import blocks, inverted
 from zoo.families.mobilenet_v2 import scaled
+from zoo.norm import Norm
 from zoo.registry import Options, register_model
 
 PAPER = "Howard et al. 2019, https://arxiv.org/abs/1905.02244"
+# The epsilon of the authors' code.
+NORM = Norm(epsilon=1e-3)
 # The wide channels in those of the block's input, channels, kernel, stride, squeezes, hard-swish.
 Row = tuple[float, int, int, int, bool, bool]
 LARGE: tuple[tuple[Row, ...], ...] = (
@@ -114,25 +117,33 @@ def network(
 
 # Parameters: torchvision's mobilenet_v3_large and mobilenet_v3_small; keras.applications' for the
 # minimalistic forms, without their moving statistics.
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=5_483_032)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=5_483_032
+)
 def mobilenet_v3_large(options: Options) -> Any:
     """Build MobileNetV3-Large: 5.5 million parameters."""
     return network(options, LARGE, 1280, "mobilenet_v3_large")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=2_542_856)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=2_542_856
+)
 def mobilenet_v3_small(options: Options) -> Any:
     """Build MobileNetV3-Small: 2.5 million parameters."""
     return network(options, SMALL, 1024, "mobilenet_v3_small")
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=3_924_288)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=3_924_288
+)
 def mobilenet_v3_large_minimalistic(options: Options) -> Any:
     """Build MobileNetV3-Large without its advanced blocks: 3.9 million parameters."""
     return network(options, LARGE, 1280, "mobilenet_v3_large_minimalistic", minimalistic=True)
 
 
-@register_model(input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, parameters=2_044_736)
+@register_model(
+    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, norm=NORM, parameters=2_044_736
+)
 def mobilenet_v3_small_minimalistic(options: Options) -> Any:
     """Build MobileNetV3-Small without its advanced blocks: 2.0 million parameters."""
     return network(options, SMALL, 1024, "mobilenet_v3_small_minimalistic", minimalistic=True)

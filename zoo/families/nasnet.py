@@ -44,9 +44,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo import blocks
+from zoo.norm import Norm
 from zoo.registry import Options, register_model
 
 PAPER = "Zoph et al. 2018, https://arxiv.org/abs/1707.07012"
+# The epsilon of the authors' code.
+NORM = Norm(epsilon=1e-3)
 
 
 @dataclass(frozen=True)
@@ -269,7 +272,12 @@ def network(options: Options, form: Form, name: str) -> Any:
 
 # Parameters: keras.applications' NASNetMobile and NASNetLarge, without their moving statistics.
 @register_model(
-    input_shape=(224, 224, 3), num_classes=1000, paper=PAPER, min_size=3, parameters=5_289_978
+    input_shape=(224, 224, 3),
+    num_classes=1000,
+    paper=PAPER,
+    norm=NORM,
+    min_size=3,
+    parameters=5_289_978,
 )
 def nasnet_mobile(options: Options) -> Any:
     """Build NASNet-A (4 @ 1056), the mobile form: 5.3 million parameters."""
@@ -277,7 +285,12 @@ def nasnet_mobile(options: Options) -> Any:
 
 
 @register_model(
-    input_shape=(331, 331, 3), num_classes=1000, paper=PAPER, min_size=3, parameters=88_753_150
+    input_shape=(331, 331, 3),
+    num_classes=1000,
+    paper=PAPER,
+    norm=NORM,
+    min_size=3,
+    parameters=88_753_150,
 )
 def nasnet_large(options: Options) -> Any:
     """Build NASNet-A (6 @ 4032), the large form: 88.8 million parameters."""

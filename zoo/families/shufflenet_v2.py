@@ -42,18 +42,22 @@ def joined(one: Any, other: Any, *, name: str) -> tuple[Any, list[int]]:
     return x, [channel + start for channel in range(half) for start in (0, half)]
 
 
+def take(x: Any, order: list[int], name: str) -> Any:
+    """Take channels by their numbers."""
+    return blocks.named(blocks.keras.ops.take(x, order, axis=-1), name)
+
+
 def shuffled(one: Any, other: Any, *, name: str) -> Any:
     """Join two halves and alternate their channels."""
     x, order = joined(one, other, name=name)
-    return blocks.keras.ops.take(x, order, axis=-1)
+    return take(x, order, f"{name}_shuffle")
 
 
 def shuffled_halves(one: Any, other: Any, *, name: str) -> tuple[Any, Any]:
     """Join two halves, alternate their channels and divide them in the middle."""
     x, order = joined(one, other, name=name)
     half = len(order) // 2
-    take = blocks.keras.ops.take
-    return take(x, order[:half], axis=-1), take(x, order[half:], axis=-1)
+    return take(x, order[:half], f"{name}_kept"), take(x, order[half:], f"{name}_taken")
 
 
 def filtered(x: Any, *, stride: int, activation: str, options: Options, name: str) -> Any:

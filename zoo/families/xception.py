@@ -29,9 +29,12 @@ Reference:
 from typing import Any
 
 from zoo import blocks
+from zoo.norm import Norm
 from zoo.registry import Options, register_model
 
 PAPER = "Chollet 2017, https://arxiv.org/abs/1610.02357"
+# The epsilon of the authors' code.
+NORM = Norm(epsilon=1e-3)
 # The filters of each stage's separable convolutions, and its stride.
 ENTRY = (((128, 128), 2), ((256, 256), 2), ((728, 728), 2))
 MIDDLE = (((728, 728, 728), 1),) * 8
@@ -158,7 +161,12 @@ def network(options: Options, stages: tuple[tuple[tuple[int, ...], int], ...], n
 
 # As many parameters as keras.applications' Xception trains.
 @register_model(
-    input_shape=(299, 299, 3), num_classes=1000, paper=PAPER, min_size=7, parameters=22_855_952
+    input_shape=(299, 299, 3),
+    num_classes=1000,
+    paper=PAPER,
+    norm=NORM,
+    min_size=7,
+    parameters=22_855_952,
 )
 def xception(options: Options) -> Any:
     """Build Xception: 22.9 million parameters."""
