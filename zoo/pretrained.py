@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo import downloads, official
+from zoo import downloads, facts, official
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError, differences, nearest
 from zoo.files import is_dir, is_file, sha256
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FOLDERS_VARIABLE = "FOLDZOO_MODELS"
 HUGGING_FACE = "hf://"
+_HINT = "with these overrides; accepted are overrides that change no layer but the logits"
 LOGITS = "logits"  # how the names of layers begin that depend on the classes; see zoo.blocks.model
 Logits = Literal["copied", "fitting", "new"]
 
@@ -130,11 +131,14 @@ def load_model(name: str | os.PathLike[str], **overrides: Any) -> "keras.Model":
     if is_fetched(name):
         about = official.card(str(name))
         _check_overrides(about, overrides)
-        source = official.load(about.name)
         if not overrides:
-            return source
-        model = create_model(about.arch, **{**about.options(), **overrides})
-        _carry(source, model, name=about.name)
+            return official.load(about.name)
+        changed = {**about.options(), **overrides}
+        outlines = facts.outline_of(about), facts.outline(about.arch, **changed)
+        _pairs(*outlines, logits="fitting", name=about.name, hint=_HINT)  # before a long download
+        source = official.load(about.name)
+        model = create_model(about.arch, **changed)
+        copy_weights(source, model, logits="fitting", name=about.name, hint=_HINT)
         return model
     where = folder(name)
     return load_weights(Card.read(where / CARD_FILE), where / MODEL_FILE, **overrides)
@@ -173,7 +177,7 @@ def load_weights(card: Card, path: Path, **overrides: Any) -> "keras.Model":
         )
     model = create_model(card.arch, **{**card.options(), **overrides})
     source = keras_files.load(path)
-    _carry(source, model, name=card.name)
+    copy_weights(source, model, logits="fitting", name=card.name, hint=_HINT)
     return model
 
 
@@ -199,12 +203,6 @@ def _check_overrides(card: Card, overrides: dict[str, Any]) -> None:
         )
 
 
-def _carry(source: "keras.Model", model: "keras.Model", *, name: str) -> None:
-    """Copy weights into a model that was built with overrides; only the logits may differ."""
-    hint = "with these overrides; accepted are overrides that change no layer but the logits"
-    copy_weights(source, model, logits="fitting", name=name, hint=hint)
-
-
 def copy_weights(
     source: "keras.Model", model: "keras.Model", *, logits: Logits, name: str, hint: str
 ) -> None:
@@ -221,18 +219,31 @@ def copy_weights(
     Raises:
         InputError: The weights do not fit a layer.
     """
+    for given, layer in _pairs(source, model, logits=logits, name=name, hint=hint):
+        layer.set_weights(given.get_weights())
+
+
+def _pairs(
+    source: "keras.Model", model: "keras.Model", *, logits: Logits, name: str, hint: str
+) -> list[tuple["keras.Layer", "keras.Layer"]]:
+    """Pair the layers whose weights are to be copied; refuse those that do not fit."""
+    pairs = []
     given = {layer.name: layer for layer in source.layers}
     for layer in model.layers:
         is_logits = layer.name.partition("_")[0] == LOGITS
         if not layer.weights or (is_logits and logits == "new"):
             continue
-        weights = given[layer.name].get_weights() if layer.name in given else []
-        ours = [tuple(weight.shape) for weight in layer.weights]
-        theirs = [weight.shape for weight in weights]
+        ours, theirs = _shapes(layer), _shapes(given.get(layer.name))
         if ours == theirs:
-            layer.set_weights(weights)
+            pairs.append((given[layer.name], layer))
         elif not (is_logits and logits == "fitting"):
             raise InputError(
                 f"{name}: the weights do not fit layer {layer.name!r}, whose shapes are {ours}, "
                 f"there {theirs}, {hint}"
             )
+    return pairs
+
+
+def _shapes(layer: "keras.Layer | None") -> list[tuple[int, ...]]:
+    """List the shapes of a layer's weights; none where there is no such layer."""
+    return [tuple(weight.shape) for weight in layer.weights] if layer is not None else []

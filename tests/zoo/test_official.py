@@ -221,6 +221,22 @@ def test_an_override_with_which_the_weights_mean_something_else_is_refused(serve
     assert served.asked == []
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"num_classes": 0}, "num_classes"),
+        ({"dropout": 2}, "dropout"),
+        ({"width": 3.0}, r"do not fit layer 'stem_conv'.* no layer but the logits"),
+        ({"input_shape": (32, 32, 1)}, "do not fit layer 'stem_conv'"),
+        ({"input_shape": (1, 1)}, "input_shape"),
+    ],
+)
+def test_an_override_is_checked_before_anything_is_fetched(served, overrides, told):
+    with pytest.raises(zoo.InputError, match=told):
+        zoo.load_model("mobilenet_v2.imagenet_w035", **overrides)
+    assert served.asked == []
+
+
 def test_offline_says_where_the_file_would_be(served, monkeypatch):
     monkeypatch.setenv(downloads.OFFLINE_VARIABLE, "1")
     with pytest.raises(zoo.InputError, match="not in the cache"):
