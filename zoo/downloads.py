@@ -34,6 +34,7 @@ _PAUSE = 1.0  # seconds before the second try; twice as long before each further
 _BLOCK = 1 << 20
 _NAME = re.compile(r"\w[\w.-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HDF5 = b"\x89HDF\r\n\x1a\n"  # how each file of the format begins
 _HASH = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
 # Told the file, and how many of how many bytes are there; of an unknown number where it is None.
@@ -121,7 +122,8 @@ def fetch(origin: str, name: str, *, digest: str = "", progress: Progress | None
         The file in the cache.
 
     Raises:
-        InputError: The file cannot be had, or is another one than its hash says.
+        InputError: The file cannot be had, is another one than its hash says, or is none of HDF5
+            though its name ends in ``.h5``.
 
     Example:
         >>> fetch("https://example.org/a.h5", "a.h5", digest="md5:9d60b8095a5708f2dcce2bca79d332c7")
@@ -138,7 +140,7 @@ def fetch(origin: str, name: str, *, digest: str = "", progress: Progress | None
             return path
         with replacing(path) as beside, _shown(progress) as told:
             _get(origin, name, beside, told)
-            _check(beside, digest, source=_source(origin, name))
+            _check(beside, digest, source=_source(origin, name), name=name)
         write_text(_record(path), sha256(path) + "\n")
     return path
 
@@ -205,8 +207,15 @@ def _digest(path: Path, like: str) -> str:
     return f"{algorithm}:{found.hexdigest()}"
 
 
-def _check(path: Path, digest: str, *, source: str) -> None:
+def _check(path: Path, digest: str, *, source: str, name: str) -> None:
     """Refuse a file that is not the one which was asked for."""
+    with path.open("rb") as file:
+        begin = file.read(len(_HDF5))
+    if name.endswith(".h5") and begin != _HDF5:  # as the page of a network that asks to log in
+        raise InputError(
+            f"{source} is not the file that was asked for: accepted is one of HDF5; received one "
+            f"that begins with {begin!r}; it was removed"
+        )
     received = _digest(path, digest) if digest else digest
     if received != digest:
         raise InputError(

@@ -175,9 +175,10 @@ def convert(path: Path, entry: Official, model: "keras.Model") -> None:
     try:
         reference.load_weights(path)
     except (ValueError, KeyError, OSError) as error:  # what Keras and h5py raise for such files
+        again = "; remove it to have it fetched again" if path.parent == downloads.cache() else ""
         raise InputError(
             f"{path} (SHA-256 {sha256(path)[:12]}...) does not hold the weights of "
-            f"{entry.application}: {str(error).partition(chr(10))[0]}"
+            f"{entry.application}: {str(error).partition(chr(10))[0]}{again}"
         ) from error
     matching.carry(reference, model)
 

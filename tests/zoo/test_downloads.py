@@ -13,7 +13,7 @@ from zoo import downloads
 
 from .server import serving
 
-BODY = bytes(range(256)) * 50
+BODY = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 50
 MD5 = f"md5:{hashlib.md5(BODY, usedforsecurity=False).hexdigest()}"
 SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
 
@@ -94,6 +94,23 @@ def test_a_wrong_hash_is_refused_and_removed(server, digest):
     with pytest.raises(zoo.InputError, match=r"not the file that was asked for.*removed"):
         downloads.fetch(server.address("whole", "a.h5"), "a.h5", digest=digest)
     assert kept() == []
+
+
+@pytest.mark.parametrize("body", [b"<!doctype html><title>Log in</title>", b"\x89HDF", b""])
+@pytest.mark.parametrize("place", ["server", "folder"])
+def test_a_file_that_is_none_of_hdf5_is_refused_and_removed(
+    server, monkeypatch, tmp_path, body, place
+):
+    server.files["a.h5"] = server.files["a.json"] = body
+    if place == "folder":
+        (tmp_path / "a.h5").write_bytes(body)
+        monkeypatch.setenv(downloads.MIRROR_VARIABLE, str(tmp_path))
+    with pytest.raises(zoo.InputError, match=r"a\.h5 is not .* one of HDF5; .*removed"):
+        downloads.fetch(server.address("whole", "a.h5"), "a.h5")
+    assert kept() == []
+    if place == "server":  # of other names nothing is known
+        path = downloads.fetch(server.address("whole", "a.json"), "a.json")
+        assert path.read_bytes() == body
 
 
 @pytest.mark.parametrize("digest", [MD5, ""])

@@ -203,13 +203,24 @@ def test_a_file_put_there_by_hand_is_on_the_card(served, small_file):
 def test_a_file_of_another_network_is_refused(served, tmp_path):
     name = "mobilenet_v2.imagenet_w035"
     other = official.known()[name].replace(width=1.0)
-    served.files[other.file] = b"no HDF5"
-    with pytest.raises(zoo.InputError, match="does not hold the weights of MobileNetV2"):
-        zoo.load_model(name)
     network = official.application(other, (32, 32, 3))
     write(network, tmp_path / "other.h5")
-    with pytest.raises(zoo.InputError, match="does not hold the weights of MobileNetV2"):
+    with pytest.raises(zoo.InputError, match="does not hold the weights of MobileNetV2") as told:
         official.convert(tmp_path / "other.h5", official.known()[name], ours(name, 32))
+    assert "remove it" not in str(told.value)  # it could not be fetched to there
+
+
+def test_a_damaged_file_in_the_cache_is_kept_until_it_is_removed(served, small_file):
+    name = "mobilenet_v2.imagenet_w035"
+    downloads.cache().mkdir()
+    path = downloads.cache() / official.known()[name].file
+    path.write_bytes(b"<!doctype html>")
+    with pytest.raises(zoo.InputError, match=r"does not hold .*; remove it to have it fetched"):
+        zoo.load_model(name)
+    assert path.read_bytes() == b"<!doctype html>"  # somebody may have put it there
+    path.unlink()
+    zoo.load_model(name)
+    assert path.read_bytes() == small_file[0]
 
 
 def test_an_override_with_which_the_weights_mean_something_else_is_refused(served):
