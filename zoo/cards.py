@@ -1,7 +1,9 @@
 """What is known of a set of weights, in one frozen record beside them."""
 
+import fnmatch
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,9 @@ from zoo.settings import Number, Settings
 
 CARD_FILE = "card.json"
 MODEL_FILE = "model.keras"
+# The least and the most that metrics of these names may be; others, what a float can be.
+_RANGES = {"*accuracy*": (0, 1), "published_top*": (0, 1), "parameters": (0, 2**63)}
+_RANGE = (-sys.float_info.max, sys.float_info.max)
 
 
 class Evaluation(Settings):
@@ -72,7 +77,8 @@ class Card(Settings):
         labels: The classes' names, one for each logit, in their order.
         dataset: The data it was trained on.
         precision: The Keras dtype policy that it was trained under.
-        metrics: Measured numbers by name, for example ``test_accuracy``, a fraction.
+        metrics: Measured numbers by name, for example ``test_accuracy``; each accuracy is a
+            fraction.
         recipe: The resolved recipe, with every default.
         sha256: The hash of the weight file beside the card.
         versions: Of the packages that made it.
@@ -111,6 +117,16 @@ class Card(Settings):
     commit: str | None = None
     notes: tuple[str, ...] = ()
     origin: Origin | None = None
+
+    @pydantic.field_validator("metrics")
+    @classmethod
+    def _in_range(cls, metrics: dict[str, float | int]) -> dict[str, float | int]:
+        for name, value in metrics.items():
+            fitting = (span for like, span in _RANGES.items() if fnmatch.fnmatch(name, like))
+            least, most = next(fitting, _RANGE)
+            if not least <= value <= most:
+                raise ValueError(f"{name}: accepted is {least} to {most}; received {value!r:.40}")
+        return metrics
 
     @pydantic.model_validator(mode="after")
     def _fitting(self) -> "Card":
@@ -166,13 +182,15 @@ class Card(Settings):
             values = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(values, dict):
                 raise InputError("accepted is one JSON object")
+            json.dumps(values, ensure_ascii=False).encode()  # half a character can't be shown
             return cls(**values)
         except FileNotFoundError as error:
             raise InputError(f"there is no card {path}") from error
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        # RecursionError: of brackets in brackets without end.
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, InputError) as error:
+        # ValueError: no UTF-8, no JSON, too many digits, InputError; RecursionError: of brackets in
+        # brackets without end.
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is not a card: {error}") from error
 
     def write(self, path: str | os.PathLike[str]) -> Path:

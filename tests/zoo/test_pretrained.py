@@ -1,5 +1,7 @@
 """Cards and weights by name."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -142,6 +144,11 @@ def test_a_name_is_a_text(ask):
         ({"input_shape": (8, 9, 3)}, r"preprocessing: .*\(8, 9, 3\); .* gives \(8, 8, 3\)"),
         ({"input_shape": (None, None, 1)}, r"preprocessing: .* gives \(8, 8, 3\)"),
         ({"metrics": {"test_accuracy": float("nan")}}, r"metrics\.test_accuracy.* finite"),
+        ({"metrics": {"test_accuracy": 7.5}}, "test_accuracy: accepted is 0 to 1; received 7.5"),
+        ({"metrics": {"val_accuracy_low": -1}}, "val_accuracy_low: accepted is 0 to 1"),
+        ({"metrics": {"published_top5": 97}}, "published_top5: accepted is 0 to 1; received 97"),
+        ({"metrics": {"parameters": -3}}, "parameters: accepted is 0 to .*; received -3"),
+        ({"metrics": {"test_images": 10**400}}, "test_images: accepted is .*; received 1000"),
         ({"num_classes": True}, r"Card\.num_classes"),
     ],
 )
@@ -185,6 +192,28 @@ def test_a_damaged_card_is_told_in_one_line(tmp_path, content):
     with pytest.raises(zoo.InputError, match="is not a card") as caught:
         cards.Card.read(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("recipe", f'{{"epochs": {"9" * 5001}}}'),
+        ("labels", json.dumps(["\ud800x", *"123456789"])),
+        ("notes", json.dumps(["\ud800x"])),
+        ("dataset", json.dumps("\ud800x")),
+        ("metrics", '{"test_accuracy": 7.5}'),
+        ("metrics", '{"parameters": -3}'),
+    ],
+)
+def test_a_damaged_card_hides_no_other_weights(weights, capsys, key, value):
+    path = weights[0] / cards.CARD_FILE
+    card = {name: json.dumps(told) for name, told in json.loads(path.read_text()).items()}
+    text = ", ".join(f'"{name}": {told}' for name, told in {**card, key: value}.items())
+    path.write_text(f"{{{text}}}")
+    with pytest.raises(zoo.InputError, match="is not a card"):
+        zoo.card("resnet20.test")
+    assert zoo.list_models("resnet20.*", pretrained=True, dataset="digits") == ["resnet20.digits"]
+    assert "resnet20.test is left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", ["/proc/self/mem", "/dev/null/card.json", "c" * 300])
