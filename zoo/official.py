@@ -6,6 +6,7 @@ stands above them holds for all.
 
 import functools
 import tomllib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -147,14 +148,19 @@ def load(name: str) -> "keras.Model":
         name: ``arch.tag``, of `names`.
 
     Returns:
-        The model. The labels are in the cache then, too, unless nothing may be fetched.
+        The model. The labels are in the cache then, too, unless they cannot be had, of which a
+        warning tells, or nothing may be fetched.
 
     Raises:
-        InputError: A file cannot be had, or is not the one that it should be.
+        InputError: The weights cannot be had, or are not those that they should be.
     """
     entry, about = known()[name], card(name)
     path = downloads.fetch(entry.origin + entry.file, entry.file, digest=entry.digest)
-    imagenet.labels(fetch=not downloads.is_offline())  # weights put there by hand do without
+    try:
+        imagenet.labels(fetch=not downloads.is_offline())  # weights put there by hand do without
+    except InputError as error:
+        why = f"{name}: the names of its classes stay unknown: {error}"
+        warnings.warn(why, stacklevel=3)  # where `zoo.load_model` was called
     model = create_model(about.arch, **about.options())
     convert(path, entry, model)
     return model

@@ -200,6 +200,16 @@ def test_a_file_put_there_by_hand_is_on_the_card(served, small_file):
     assert len(served.asked) == 1  # the classes' names
 
 
+def test_weights_load_without_the_names_of_the_classes(served):
+    name = "mobilenet_v2.imagenet_w035"
+    del served.files["imagenet_class_index.json"]
+    with pytest.warns(UserWarning, match="names of its classes stay unknown: .* 404") as told:
+        assert zoo.load_model(name).output_shape == (None, 1000)
+    (warning,) = [one for one in told if "stay unknown" in str(one.message)]
+    assert "\n" not in str(warning.message)
+    assert zoo.card(name).labels == ()
+
+
 def test_a_file_of_another_network_is_refused(served, tmp_path):
     name = "mobilenet_v2.imagenet_w035"
     other = official.known()[name].replace(width=1.0)
