@@ -19,6 +19,7 @@ from zoo.files import (
     check_writable,
     expanded,
     is_file,
+    remove_parts,
     replacing,
     sha256,
     write_text,
@@ -138,6 +139,7 @@ def fetch(origin: str, name: str, *, digest: str = "", progress: Progress | None
     with _locked(path):
         if _is_whole(path, digest):  # another process was quicker
             return path
+        remove_parts(path)
         with replacing(path) as beside, _shown(progress) as told:
             _get(origin, name, beside, told)
             _check(beside, digest, source=_source(origin, name), name=name)

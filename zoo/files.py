@@ -4,10 +4,11 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
                 beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def remove_parts(path: str | os.PathLike[str]) -> None:
+    """Remove what killed processes left of a file that they were writing; see `replacing`.
+
+    Args:
+        path: The final name. No other process may be writing it at this time.
+    """
+    path = Path(path)
+    # The letters in the middle are those of tempfile.
+    part = re.compile(rf"\.{re.escape(path.stem)}\.\w{{8}}\.part{re.escape(path.suffix)}")
+    with suppress(OSError):  # another user's may have to stay
+        for beside in path.parent.iterdir():
+            if part.fullmatch(beside.name):
+                beside.unlink()
 
 
 @contextmanager

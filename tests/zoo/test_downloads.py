@@ -130,6 +130,23 @@ def test_an_interrupt_leaves_nothing(server):
     assert kept() == []
 
 
+def test_what_a_killed_process_left_is_removed(server):
+    code = (
+        "import os, signal, sys; from zoo import downloads;"
+        "kill = lambda *step: os.kill(os.getpid(), signal.SIGKILL);"
+        "downloads.fetch(sys.argv[1], 'a.h5', progress=kill)"
+    )
+    address = server.address("whole", "a.h5")
+    subprocess.run([sys.executable, "-c", code, address], check=False, timeout=60)
+    (left,) = kept()
+    assert left.endswith(".part.h5")
+    others = [".a.b.01234567.part.h5", ".a.01234567.part.json", ".ab.01234567.part.h5", "b.h5"]
+    for name in others:
+        (downloads.cache() / name).write_bytes(BODY)
+    downloads.fetch(address, "a.h5", digest=MD5)
+    assert kept() == sorted([*others, "a.h5", "a.h5.sha256"])
+
+
 @pytest.mark.parametrize("form", ["folder", "address"])
 def test_a_mirror_is_asked_instead(server, monkeypatch, tmp_path, form):
     (tmp_path / "a.h5").write_bytes(BODY)
