@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import inspect
 import math
 import os
 import pkgutil
@@ -135,7 +136,7 @@ def register_model(
     def register(build: Builder) -> Builder:
         name = build.__name__
         known = _MODELS.get(name)
-        if known is not None and known.build.__module__ != build.__module__:
+        if known is not None and not _is_same(known.build, build):
             raise InputError(
                 f"a model named {name!r} is registered already, by {_where(known.build)}; "
                 "name the function otherwise"
@@ -153,6 +154,14 @@ def register_model(
         return build
 
     return register
+
+
+def _is_same(one: Builder, other: Builder) -> bool:
+    """Say whether two builders of one name are of one module, or one file in two modules."""
+    if one.__module__ == other.__module__:
+        return True
+    files = [Path(inspect.unwrap(build).__code__.co_filename) for build in (one, other)]
+    return is_file(files[0]) and files[0].resolve() == files[1].resolve()
 
 
 def entries() -> dict[str, Entry]:

@@ -1,5 +1,6 @@
 """Models and weights of a user's own."""
 
+import importlib
 import os
 import shutil
 import sys
@@ -85,6 +86,21 @@ def {name}(options):
     x = blocks.conv_norm_act(image, 8, 3, norm=options.norm, name="stem")
     return blocks.model(options, image, {{1: x}}, name="{name}")
 """
+
+
+@pytest.mark.parametrize("first", ["imported", "listed"])
+def test_a_file_may_be_imported_and_listed(monkeypatch, own, tmp_path, first):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    monkeypatch.syspath_prepend(str(link))
+    if first == "listed":
+        zoo.list_models()
+    try:
+        importlib.import_module(own.stem)
+        assert "tiny" in zoo.list_models()
+        assert zoo.create_model("tiny").output_shape == (None, 10)
+    finally:
+        sys.modules.pop(own.stem, None)
 
 
 @pytest.fixture
