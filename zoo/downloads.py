@@ -277,9 +277,10 @@ def _lacking(name: str) -> str:
 
 def _download(source: str, name: str, beside: Path, told: Progress) -> None:
     """Download a file, going on where a connection broke."""
+    version: dict[str, str] = {}
     for number in range(TRIES):
         try:
-            _receive(source, name, beside, told)
+            _receive(source, name, beside, told, version)
         except urllib.error.HTTPError as error:
             if error.code < 500:
                 raise InputError(_refused(source, name, f"{error.code} {error.reason}")) from error
@@ -304,14 +305,22 @@ def _refused(source: str, name: str, why: str) -> str:
     )
 
 
-def _receive(source: str, name: str, beside: Path, told: Progress) -> None:
-    """Receive a file, or the rest of it where its beginning is there."""
+def _receive(source: str, name: str, beside: Path, told: Progress, version: dict[str, str]) -> None:
+    """Receive a file, or the rest of it where its beginning is there.
+
+    The header that asks for the rest of this very file is kept in ``version`` for the next try.
+    """
     start = beside.stat().st_size
     request = urllib.request.Request(source, headers={"User-Agent": "foldzoo"})
     if start:
         request.add_header("Range", f"bytes={start}-")
+        for key, value in version.items():
+            request.add_header(key, value)
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         goes_on = response.status == 206 and _begins_at(response, start)
+        if not goes_on:
+            version.clear()
+            version.update(_version(response))
         done = start if goes_on else 0
         total = None if response.length is None else done + response.length
         with beside.open("ab" if goes_on else "wb") as file:
@@ -327,6 +336,14 @@ def _receive(source: str, name: str, beside: Path, told: Progress) -> None:
 def _begins_at(response: Any, start: int) -> bool:
     """Say whether a server sends the part that it was asked for."""
     return str(response.headers.get("Content-Range", "")).startswith(f"bytes {start}-")
+
+
+def _version(response: Any) -> dict[str, str]:
+    """Make the header that asks for a part only if the file has not changed; none if unknown."""
+    tag, date = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
+    # A weak tag may be that of other bytes.
+    found = date if tag.startswith("W/") else tag or date
+    return {"If-Range": found} if found else {}
 
 
 @contextmanager

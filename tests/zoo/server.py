@@ -15,7 +15,9 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
+        self.versions: dict[str, str] = {}  # headers that tell which file it is
         self.asked: list[tuple[str, str | None]] = []  # path and range
+        self.conditions: list[str | None] = []  # on which the range was asked for
 
     def address(self, behaviour: str, name: str = "") -> str:
         """The address of a file that is served in a certain way."""
@@ -29,14 +31,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
+        condition, versions = self.headers.get("If-Range"), dict(self.server.versions)
         self.server.asked.append((self.path, wanted))
+        self.server.conditions.append(condition)
         behaviour, name = self.path.strip("/").split("/")
         body = self.server.files.get(name)
         if body is None or behaviour == "busy":
             self.send_error(404 if body is None else 503)
             return
-        start = int(wanted[6:-1]) if wanted and behaviour != "deaf" else 0
+        is_part = wanted and behaviour != "deaf" and condition in (None, *versions.values())
+        start = int(wanted[6:-1]) if is_part else 0
         self.send_response(206 if start else 200)
+        for key, value in versions.items():
+            self.send_header(key, value)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         rest = body[start:]

@@ -62,6 +62,40 @@ def test_a_broken_connection_is_taken_up_where_it_ended(server):
     assert [wanted for _, wanted in server.asked] == [None, f"bytes={len(BODY) // 2}-"]
 
 
+DATE = "Mon, 05 Jan 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("versions", "condition"),
+    [
+        ({"ETag": '"one"', "Last-Modified": DATE}, '"one"'),
+        ({"ETag": 'W/"one"', "Last-Modified": DATE}, DATE),
+        ({"Last-Modified": DATE}, DATE),
+        ({"ETag": 'W/"one"'}, None),
+        ({}, None),
+    ],
+)
+def test_the_rest_is_asked_for_of_the_same_file(server, versions, condition):
+    server.versions = versions
+    path = downloads.fetch(server.address("broken", "a.h5"), "a.h5", digest=MD5)
+    assert path.read_bytes() == BODY
+    assert server.conditions == [None, condition]
+
+
+@pytest.mark.parametrize("key", ["ETag", "Last-Modified"])
+def test_a_file_that_changes_meanwhile_is_begun_anew(server, key):
+    other = BODY[:8] + BODY[:7:-1]
+    server.versions = {key: '"one"'}
+
+    def change(_name, done, _total):
+        if done == len(BODY) // 2:
+            server.files["a.h5"], server.versions = other, {key: '"two"'}
+
+    path = downloads.fetch(server.address("broken", "a.h5"), "a.h5", progress=change)
+    assert path.read_bytes() == other
+    assert server.conditions == [None, '"one"', '"two"']
+
+
 @pytest.mark.parametrize(
     ("behaviour", "words", "times"),
     [
