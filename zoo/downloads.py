@@ -231,7 +231,7 @@ def _source(origin: str, name: str) -> str:
     mirror = os.environ.get(MIRROR_VARIABLE, "")
     if not mirror:
         return origin
-    return f"{mirror.rstrip('/')}/{name}" if "://" in mirror else str(Path(mirror) / name)
+    return f"{mirror.rstrip('/')}/{name}" if "://" in mirror else str(expanded(mirror) / name)
 
 
 def _get(origin: str, name: str, beside: Path, told: Progress) -> None:
@@ -311,12 +311,10 @@ def _receive(source: str, name: str, beside: Path, told: Progress, version: dict
     The header that asks for the rest of this very file is kept in ``version`` for the next try.
     """
     start = beside.stat().st_size
-    request = urllib.request.Request(source, headers={"User-Agent": "foldzoo"})
+    headers = {"User-Agent": "foldzoo"}
     if start:
-        request.add_header("Range", f"bytes={start}-")
-        for key, value in version.items():
-            request.add_header(key, value)
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        headers |= {"Range": f"bytes={start}-", **version}
+    with _answered(source, name, headers) as response:
         goes_on = response.status == 206 and _begins_at(response, start)
         if not goes_on:
             version.clear()
@@ -336,6 +334,15 @@ def _receive(source: str, name: str, beside: Path, told: Progress, version: dict
 def _begins_at(response: Any, start: int) -> bool:
     """Say whether a server sends the part that it was asked for."""
     return str(response.headers.get("Content-Range", "")).startswith(f"bytes {start}-")
+
+
+def _answered(source: str, name: str, headers: dict[str, str]) -> Any:
+    """Ask a server; tell of an address that is none, its own or one that it leads to."""
+    try:
+        request = urllib.request.Request(source, headers=headers)
+        return urllib.request.urlopen(request, timeout=TIMEOUT)
+    except (ValueError, http.client.InvalidURL) as error:
+        raise InputError(_refused(source, name, f"it is no address: {error}")) from error
 
 
 def _version(response: Any) -> dict[str, str]:

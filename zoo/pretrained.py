@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from zoo import downloads, facts, official
 from zoo.cards import CARD_FILE, MODEL_FILE, Card
 from zoo.errors import InputError, differences, nearest
-from zoo.files import is_dir, is_file, sha256
+from zoo.files import expanded, is_dir, is_file, sha256
 from zoo.registry import create_model, resolved_norm
 
 if TYPE_CHECKING:
@@ -27,8 +27,12 @@ def folders() -> list[Path]:
     Returns:
         Those in the environment variable FOLDZOO_MODELS, then what an installed package carries,
         then ``saved_models`` of a checkout.
+
+    Raises:
+        InputError: A home folder that the variable names is not known.
     """
-    asked = [Path(part) for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
+    parts = os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)
+    asked = [expanded(part) for part in parts if part]
     package = Path(__file__).parent
     return [*asked, package / "saved_models", package.parent / "saved_models"]
 

@@ -193,6 +193,26 @@ def test_a_mirror_is_asked_instead(server, monkeypatch, tmp_path, form):
             downloads.fetch("https://example.invalid/b.h5", "b.h5")
 
 
+@pytest.mark.parametrize("mirror", ["~", "~/"])
+def test_a_mirror_may_lie_in_the_home_folder(server, monkeypatch, tmp_path, mirror):
+    (tmp_path / "a.h5").write_bytes(BODY)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(downloads.MIRROR_VARIABLE, mirror)
+    assert downloads.fetch("https://example.invalid/a.h5", "a.h5").read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "mirror", ["http://a..b/x", "http://[bad", "http://localhost/ä", "http://a b", "http://a:b/x"]
+)
+def test_a_mirror_whose_address_is_none_is_told_at_once(server, monkeypatch, mirror):
+    monkeypatch.setenv(downloads.MIRROR_VARIABLE, mirror)
+    monkeypatch.setattr(downloads.time, "sleep", lambda _: pytest.fail("it is tried again"))
+    with pytest.raises(zoo.InputError, match="it is no address") as told:
+        downloads.fetch("https://example.invalid/a.h5", "a.h5")
+    assert mirror in str(told.value)
+    assert kept() == []
+
+
 def test_offline_takes_what_is_there_and_asks_for_nothing(server, monkeypatch, tmp_path):
     address = server.address("whole", "a.h5")
     monkeypatch.setenv(downloads.OFFLINE_VARIABLE, "1")

@@ -57,6 +57,12 @@ def test_a_card_comes_back_as_it_was(weights):
         card.metrics = {}
 
 
+def test_weights_may_lie_in_the_home_folder(weights, monkeypatch):
+    monkeypatch.setenv("HOME", str(weights[0].parent))
+    monkeypatch.setenv(pretrained.FOLDERS_VARIABLE, "~")
+    assert pretrained.folder("resnet20.test") == weights[0]
+
+
 def test_load_model_gives_the_saved_weights(weights):
     _, model = weights
     loaded = zoo.load_model("resnet20.test")
