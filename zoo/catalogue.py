@@ -1,6 +1,7 @@
 """What there is to build and to load, with what is known of it, found without Keras."""
 
 import fnmatch
+import numbers
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,10 +67,10 @@ def rows(
     for key, value in (("pattern", pattern), ("dataset", dataset)):
         if not isinstance(value, str) and not (key == "dataset" and value is None):
             raise InputError(f"{key}: accepted is a shell-style pattern; received {value!r}")
-    if max_parameters is not None and max_parameters <= 0:
-        raise InputError(f"max_parameters: accepted is more than 0; received {max_parameters}")
-    if min_accuracy is not None and not 0 <= min_accuracy <= 1:
-        raise InputError(f"min_accuracy: accepted is 0 to 1; received {min_accuracy}")
+    if max_parameters is not None and not (_is_number(max_parameters) and max_parameters > 0):
+        raise InputError(f"max_parameters: accepted is more than 0; received {max_parameters!r}")
+    if min_accuracy is not None and not (_is_number(min_accuracy) and 0 <= min_accuracy <= 1):
+        raise InputError(f"min_accuracy: accepted is 0 to 1; received {min_accuracy!r}")
     weights = pretrained or dataset is not None or min_accuracy is not None
     every = list(_weights(pattern, every=dataset is not None) if weights else _models())
     if dataset is not None:
@@ -79,9 +80,19 @@ def rows(
         for row in every
         if fnmatch.fnmatch(row.name, pattern)
         and (dataset is None or fnmatch.fnmatch(row.dataset, dataset))
-        and (max_parameters is None or (row.parameters or max_parameters + 1) <= max_parameters)
+        and (max_parameters is None or _is_within(row.parameters, max_parameters))
         and (min_accuracy is None or (row.accuracy or 0) >= min_accuracy)
     ]
+
+
+def _is_number(value: object) -> bool:
+    """Say whether a value is a number, Python's or numpy's; true and false are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_within(count: int | None, most: float) -> bool:
+    """Say whether a count is known, and at most so large."""
+    return count is not None and count <= most
 
 
 def _check_dataset(pattern: str, known: set[str]) -> None:

@@ -84,13 +84,15 @@ class Preprocessing(Settings):
             float32, the same shape.
 
         Raises:
-            InputError: The array has another dtype or shape.
+            InputError: It is no array, or has another dtype or shape.
         """
         expected = (*self.size, self.channels)
-        if images.dtype != np.uint8 or images.shape[1:] != expected:
+        is_array = isinstance(images, np.ndarray)
+        if not is_array or images.dtype != np.uint8 or images.shape[1:] != expected:
+            received = f"{images.dtype} of shape {images.shape}" if is_array else _kind(images)
             raise InputError(
-                f"images: accepted are uint8 of shape (batch, {', '.join(map(str, expected))}); "
-                f"received {images.dtype} of shape {images.shape}"
+                f"images: accepted is an array of numpy's, uint8 of shape "
+                f"(batch, {', '.join(map(str, expected))}); received {received}"
             )
         if self.order == "bgr":
             images = images[..., ::-1]
@@ -186,9 +188,17 @@ class Preprocessing(Settings):
 
         The width is resized first, and then the height: from version 13 on, Pillow alone would take
         the height first where it shrinks more, and round to other values than before.
+
+        Raises:
+            InputError: It is no Pillow image, or has values whose range no one knows.
         """
         import PIL.Image
 
+        if not isinstance(image, PIL.Image.Image):
+            raise InputError(
+                f"image: accepted is one of Pillow's, for example PIL.Image.fromarray of a uint8 "
+                f"array of shape (height, width, 3); received {_kind(image)}"
+            )
         height, width = self.size
         method = PIL.Image.Resampling[self.interpolation.upper()]
         image = _opaque(_eight_bits(image)).convert("RGB" if self.channels == 3 else "L")
@@ -243,6 +253,8 @@ def _reading(file: File, name: str) -> Iterator[None]:
     import PIL.Image
 
     called = name or file
+    if not (isinstance(file, str | bytes | os.PathLike) or hasattr(file, "read")):
+        raise InputError(f"accepted is an image's path or binary file; received {file!r}")
     try:
         yield
     except FileNotFoundError as error:
@@ -262,6 +274,11 @@ def _reading(file: File, name: str) -> Iterator[None]:
         # Pillow names a binary file by its place in memory.
         told = str(error).replace(repr(file), name) if name else str(error)
         raise InputError(f"{called} is not an image that can be read: {told}") from error
+
+
+def _kind(value: Any) -> str:
+    """Name the type of what was received, whose values may fill pages."""
+    return f"an object of type {type(value).__name__}"
 
 
 def _eight_bits(image: Any) -> Any:

@@ -82,12 +82,33 @@ class Entry:
 
     name: str
     build: Builder
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int | None, int | None, int]
     num_classes: int
     min_size: int
     paper: str
     norm: Norm
     parameters: int | None
+
+
+class DefaultForm(Settings):
+    """What `register_model` is told of a model's default form, checked.
+
+    Args:
+        input_shape: Height, width and channels; height and width may be None, for any.
+        num_classes: The number of logits.
+        min_size: The smallest height and width, in pixels.
+        norm: The normalization.
+        parameters: How many values are trained; None where it is not known.
+
+    Raises:
+        InputError: A value is out of its range.
+    """
+
+    input_shape: tuple[Size | None, Size | None, Size]
+    num_classes: Size
+    min_size: Size
+    norm: Norm
+    parameters: Size | None
 
 
 _BATCH = Norm()
@@ -96,21 +117,22 @@ _MODELS: dict[str, Entry] = {}
 
 def register_model(
     *,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int | None, int | None, int],
     num_classes: int,
     paper: str,
     min_size: int = 1,
-    norm: Norm = _BATCH,
+    norm: Any = _BATCH,
     parameters: int | None = None,
 ) -> Callable[[Builder], Builder]:
     """Make a decorator that adds a builder to the registry, under the name of the function.
 
     Args:
-        input_shape: The default height, width and channels.
+        input_shape: The default height, width and channels; height and width may be None, for any.
         num_classes: The default number of logits.
         paper: Where the design was published, with its address.
         min_size: The smallest height and width, in pixels, that the design allows.
-        norm: The normalization of the design, which a caller gets that asks for none.
+        norm: The normalization of the design, which a caller gets that asks for none; what
+            `Norm.of` takes.
         parameters: How many values the default form trains, by the paper's or an official table,
             where there is one; the tests hold the model to it.
 
@@ -118,7 +140,8 @@ def register_model(
         A decorator for a function that takes `zoo.Options` and returns a keras.Model.
 
     Raises:
-        InputError: Another function has that name in the registry already, or there is no paper.
+        InputError: Another function has that name in the registry already, it has none, there is no
+            paper, or a value is out of its range.
 
     Example:
         >>> @zoo.register_model(input_shape=(32, 32, 3), num_classes=10, paper="mine")
@@ -132,8 +155,19 @@ def register_model(
         raise InputError(
             f"paper: accepted is where the design was published, a text; received {paper!r}"
         )
+    form = DefaultForm(
+        input_shape=input_shape,
+        num_classes=num_classes,
+        min_size=min_size,
+        norm=Norm.of(norm),
+        parameters=parameters,
+    )
 
     def register(build: Builder) -> Builder:
+        if not inspect.isfunction(build) or build.__name__ == "<lambda>":
+            raise InputError(
+                f"accepted is a function that has a name, the model's; received {build!r}"
+            )
         name = build.__name__
         known = _MODELS.get(name)
         if known is not None and not _is_same(known.build, build):
@@ -141,16 +175,7 @@ def register_model(
                 f"a model named {name!r} is registered already, by {_where(known.build)}; "
                 "name the function otherwise"
             )
-        _MODELS[name] = Entry(
-            name=name,
-            build=build,
-            input_shape=input_shape,
-            num_classes=num_classes,
-            min_size=min_size,
-            paper=paper,
-            norm=norm,
-            parameters=parameters,
-        )
+        _MODELS[name] = Entry(name=name, build=build, paper=paper, **dict(form))
         return build
 
     return register

@@ -1,5 +1,8 @@
 """Every model of the registry, over every kind and placement of normalization."""
 
+import dataclasses
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -294,6 +297,77 @@ def test_a_wrong_argument_is_told_in_one_line(arguments, told):
 def test_a_pattern_is_a_text(arguments):
     with pytest.raises(zoo.InputError, match=r"(pattern|dataset): accepted is a shell-style"):
         zoo.list_models(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_parameters", "5M"),
+        ("max_parameters", [1]),
+        ("max_parameters", float("nan")),
+        ("max_parameters", True),
+        ("max_parameters", 0),
+        ("min_accuracy", "0.5"),
+        ("min_accuracy", float("nan")),
+        ("min_accuracy", 1.5),
+        ("min_accuracy", True),
+    ],
+)
+def test_a_bound_is_a_number(key, value):
+    with pytest.raises(zoo.InputError, match=f"{key}: accepted is .*; received"):
+        zoo.list_models(**{key: value})
+
+
+def test_a_bound_may_be_of_numpy_or_infinite_and_leaves_out_what_is_unknown(monkeypatch):
+    entry = registry.entry("resnet20")
+    unknown = dataclasses.replace(entry, name="unknown", parameters=None)
+    monkeypatch.setattr(registry, "_MODELS", {**registry.entries(), "unknown": unknown})
+    for bound in (np.float32(1e9), np.int64(10**9), 1e300, float("inf")):
+        found = zoo.list_models("[ru][en][sk]n[eo]*", max_parameters=bound)
+        assert "resnet20" in found
+        assert "unknown" not in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"input_shape": 32}, r"input_shape.*; received 32"),
+        ({"input_shape": (8, 8)}, "input_shape"),
+        ({"input_shape": (0, 8, 3)}, "input_shape"),
+        ({"input_shape": (8, 8, None)}, "input_shape"),
+        ({"num_classes": "10"}, r"num_classes.*; received '10'"),
+        ({"num_classes": None}, "num_classes"),
+        ({"min_size": 0}, "min_size"),
+        ({"min_size": None}, "min_size"),
+        ({"parameters": 1.5}, "parameters"),
+        ({"parameters": -1}, "parameters"),
+        ({"norm": 5}, "norm: accepted are a kind"),
+        ({"norm": "bath"}, "unknown kind 'bath'; did you mean batch"),
+    ],
+)
+def test_what_a_model_is_registered_with_is_checked_at_once(changes, told):
+    given = {"input_shape": (8, 8, 3), "num_classes": 2, "paper": "none", **changes}
+    with pytest.raises(zoo.InputError, match=told) as caught:
+        zoo.register_model(**given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("build", [lambda options: None, functools.partial(print), None, 5])
+def test_a_builder_is_a_function_with_a_name(build):
+    with pytest.raises(zoo.InputError, match="accepted is a function that has a name"):
+        zoo.register_model(input_shape=(8, 8, 3), num_classes=2, paper="none")(build)
+
+
+def test_a_users_model_is_registered_with_what_create_model_takes(monkeypatch):
+    monkeypatch.setattr(registry, "_MODELS", {})
+
+    @zoo.register_model(input_shape=[None, None, 3], num_classes=2, paper="none", norm="group")
+    def tiny(options):
+        """Stay unbuilt."""
+
+    entry = registry._MODELS["tiny"]
+    assert entry.input_shape == (None, None, 3)
+    assert entry.norm == zoo.Norm("group")
 
 
 def test_list_models_takes_a_pattern():

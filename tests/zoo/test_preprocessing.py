@@ -4,6 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import zoo
 from zoo.preprocessing import Preprocessing
 
 METHODS = {name: PIL.Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
@@ -45,3 +46,22 @@ def test_pixels_are_the_image_at_its_own_size(tmp_path):
     image.save(tmp_path / "picture.png")
     read = Preprocessing(size=(8, 8), crop=0.5).pixels(tmp_path / "picture.png")
     assert (read == np.asarray(image)).all()
+
+
+@pytest.mark.parametrize("images", [None, 5, [], "abc", np.uint8(3), picture(8, 8)])
+def test_images_are_an_array(images):
+    with pytest.raises(zoo.InputError, match=r"accepted is an array .* uint8 of shape \(batch, 8"):
+        Preprocessing(size=(8, 8))(images)
+
+
+@pytest.mark.parametrize("image", [None, 5, np.zeros((8, 8, 3), np.uint8)])
+def test_what_is_resized_is_an_image_of_pillow(image):
+    with pytest.raises(zoo.InputError, match="image: accepted is one of Pillow's"):
+        Preprocessing(size=(8, 8)).resize(image)
+
+
+@pytest.mark.parametrize("path", [None, 5, True])
+def test_what_is_read_is_a_path(path):
+    for read in (Preprocessing(size=(8, 8)).read, Preprocessing(size=(8, 8)).pixels):
+        with pytest.raises(zoo.InputError, match=f"image's path or binary file; received {path}"):
+            read(path)
