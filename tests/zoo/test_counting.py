@@ -11,6 +11,11 @@ from zoo.cli.models import quantity, short
 
 layers = keras.layers
 
+
+class Own(layers.Conv2D):
+    """A convolution of somebody's own."""
+
+
 # A layer, the input's shape, and its multiply-adds worked out by hand.
 CASES = {
     "conv": (layers.Conv2D(8, 3, padding="same"), (10, 12, 4), 10 * 12 * 3 * 3 * 4 * 8),
@@ -34,6 +39,9 @@ CASES = {
         (10, 12, 4),
         120 * 4 * 4 * 8,
     ),
+    "one dimension": (layers.Conv1D(8, 3, padding="same"), (10, 4), 10 * 3 * 4 * 8),
+    "three dimensions": (layers.Conv3D(8, 3, padding="same"), (2, 3, 4, 5), 24 * 27 * 5 * 8),
+    "a subclass": (Own(8, 3, padding="same"), (10, 12, 4), 120 * 9 * 4 * 8),
     "dense": (layers.Dense(5), (7,), 35),
     "dense at each position": (layers.Dense(5), (10, 12, 4), 120 * 20),
     "norm": (layers.BatchNormalization(), (10, 12, 4), 0),
@@ -62,6 +70,14 @@ def test_a_layer_that_is_called_twice_counts_twice_and_its_weights_once():
     (row,) = [row for row in counting.layers(model) if row.multiply_adds]
     assert row.multiply_adds == 2 * 36 * 16
     assert row.parameters == 16
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "inception_resnet_v2"])
+def test_every_input_that_is_told_is_a_row_and_operations_are_rows(name):
+    rows = counting.layers(facts.outline(name))
+    names = {row.name for row in rows}
+    assert {one for row in rows for one in row.inputs} <= names
+    assert {"Take", "Multiply"} & {row.kind for row in rows}
 
 
 def test_an_open_size_cannot_be_counted():
