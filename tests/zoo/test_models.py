@@ -243,9 +243,7 @@ def test_a_dtype_is_the_models_alone(dtype, computes, logits):
 
 @pytest.mark.parametrize("dtype", ["float23", "", 16, ["float16"]])
 def test_an_unknown_dtype_is_refused(dtype):
-    with pytest.raises(
-        zoo.InputError, match="dtype: accepted is a Keras dtype policy"
-    ):
+    with pytest.raises(zoo.InputError, match="dtype: accepted is a Keras dtype policy"):
         zoo.create_model("resnet8", dtype=dtype)
 
 
