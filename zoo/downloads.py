@@ -243,9 +243,12 @@ def _get(origin: str, name: str, beside: Path, told: Progress) -> None:
     if not source.startswith(("https://", "http://")):
         raise InputError(f"accepted is an address of https or http, or a folder; received {source}")
     if is_offline():
+        known = _record(cache() / name)
+        other = f", without the record {known.name} of another one" if known.is_file() else ""
         raise InputError(
             f"{_lacking(name)} and {OFFLINE_VARIABLE} is set; it would come from {source}; "
-            f"accepted is the file in {cache()}, or a folder that has it in {MIRROR_VARIABLE}"
+            f"accepted is the file in {cache()}{other}, or a folder that has it in "
+            f"{MIRROR_VARIABLE}"
         )
     _download(source, name, beside, told)
 
