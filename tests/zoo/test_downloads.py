@@ -245,7 +245,7 @@ def test_another_file_in_the_cache_is_kept_where_none_can_be_fetched(server, mon
     path = downloads.fetch(address, "a.h5", digest=digest)
     path.write_bytes(b"another")
     monkeypatch.setenv(downloads.OFFLINE_VARIABLE, "1")
-    words = r"a\.h5 is another file and FOLDZOO_OFFLINE.*without the record a\.h5\.sha256 of another"
+    words = r"a\.h5 is another file and FOLDZOO_OFFLINE.*the record a\.h5\.sha256 of another one"
     with pytest.raises(zoo.InputError, match=words):
         downloads.fetch(address, "a.h5", digest=digest)
     assert path.read_bytes() == b"another"
