@@ -1,6 +1,7 @@
 """A picture of accuracy against latency."""
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.files import replacing
@@ -16,7 +17,7 @@ def draw(
     *,
     title: str,
     y_label: str,
-    named: Collection[str],
+    named: Mapping[str, str],
 ) -> None:
     """Draw points, a colour and a marker for each group.
 
@@ -25,13 +26,13 @@ def draw(
         path: The PNG file.
         title: What the groups are.
         y_label: Which accuracy it is.
-        named: The points whose names are written beside them.
+        named: What is written beside some points, by the point's name; above and below in turns.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for number, (group, points) in enumerate(groups.items()):
@@ -41,22 +42,32 @@ def draw(
             color=f"C{number % COLOURS}",
             marker=MARKERS[number // COLOURS],
         )
-        for name in points.keys() & {*named}:
-            axes.annotate(
-                name.partition(".")[0],
-                points[name],
-                (4, 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
     axes.set(xscale="log", xlabel="latency of one image, ms", ylabel=y_label)
     axes.margins(x=0.15)  # room for names
+    places = {name: point for points in groups.values() for name, point in points.items()}
+    for number, name in enumerate(sorted(named, key=lambda name: places[name])):
+        above = number % 2 == 0
+        axes.annotate(
+            named[name],
+            places[name],
+            (-5, 5) if above else (5, -5),
+            textcoords="offset points",
+            horizontalalignment="right" if above else "left",
+            verticalalignment="bottom" if above else "top",
+            fontsize=7,
+        )
     for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        ticks(FuncFormatter(lambda milliseconds, _: f"{milliseconds:g}"))
+        ticks(FuncFormatter(lambda milliseconds, _: _tick(milliseconds)))
     axes.grid(alpha=0.3)
-    axes.legend(title=title, fontsize=8)
+    axes.legend(title=title, fontsize=8, loc="lower right")
     with replacing(path) as beside:
         figure.savefig(beside, dpi=150)
+
+
+def _tick(value: float) -> str:
+    """Write 1, 2 and 5 and their tens on an axis of powers, and nothing between them."""
+    first = round(value / 10 ** math.floor(math.log10(value) + 1e-9))
+    return f"{value:g}" if first in (1, 2, 5) else ""
 
 
 def frontier(points: Mapping[str, Point]) -> list[str]:

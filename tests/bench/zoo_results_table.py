@@ -67,17 +67,22 @@ def draw(docs: Path) -> None:
     rows = stored("zoo_results")["rows"]
     own = _grouped(rows, _data, lambda name: rows[name]["accuracy"]["onnx"])
     path = docs / "accuracy_latency.png"
-    scatter.draw(own, path, title="data", y_label="test accuracy, %", named=rows)
+    scatter.draw(
+        own,
+        path,
+        title="data",
+        y_label="test accuracy, %",
+        named={name: name.partition(".")[0] for name in rows},
+    )
     rows = stored("official_costs")["rows"]
     official = _grouped(rows, _family, lambda name: zoo.card(name).metrics["published_top1"])
+    best = scatter.frontier({k: point for group in official.values() for k, point in group.items()})
     scatter.draw(
         official,
         docs / "imagenet_latency.png",
         title="family",
         y_label="published ImageNet top-1, %",
-        named=scatter.frontier(
-            {name: point for one in official.values() for name, point in one.items()}
-        ),
+        named={name: name.replace(".imagenet", "") for name in best},
     )
 
 
