@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from zoo import instance
-from zoo.errors import InputError
+from zoo import instance, residual
 from zoo.lazily import keras
 from zoo.norm import Norm
 
@@ -18,9 +17,6 @@ Stride = int | tuple[int, int]
 
 # RMS normalization learns no shift and none has none at all, so their convolutions keep a bias.
 _NEED_BIAS = ("none", "rms")
-
-# The shape of what a dropout draws to leave a whole residual branch out, image by image.
-_ONE_PER_IMAGE = (None, 1, 1, 1)
 
 
 def image(options: "Options") -> Any:
@@ -184,8 +180,9 @@ def normalize(x: Any, norm: Norm, *, name: str, gamma: float = 1.0) -> Any:
 
     Instance normalization of a map of one position is left out: it would leave nothing of it.
     """
-    layer = norm.layer(x.shape[-1], name=name, gamma=gamma)
-    return x if layer is None or instance.erases(x, norm) else layer(x)
+    if norm.kind == "none" or instance.erases(x, norm):
+        return x
+    return norm.layer(x.shape[-1], name=name, gamma=gamma)(x)
 
 
 def norm_act(x: Any, norm: Norm, *, name: str, activation: str = "relu") -> Any:
@@ -302,82 +299,6 @@ def named(x: Any, name: str) -> Any:
     return x
 
 
-def shortcut_pad(x: Any, filters: int, *, stride: int, name: str) -> Any:
-    """Bring a shortcut to a new size without parameters (option A of He et al.).
-
-    Every ``stride``-th position is taken and zero channels are added on both sides.
-
-    Args:
-        x: A Keras tensor, (batch, height, width, channels).
-        filters: The number of channels to arrive at.
-        stride: The step in both directions.
-        name: What the layers' names begin with.
-
-    Returns:
-        A Keras tensor.
-
-    Reference:
-        He et al. 2016, https://arxiv.org/abs/1512.03385, section 3.3.
-    """
-    if stride > 1:
-        x = keras.layers.MaxPooling2D(1, strides=stride, name=f"{name}_pick")(x)
-    before = (filters - x.shape[-1]) // 2
-    after = filters - x.shape[-1] - before
-    if before or after:
-        # Told that the channels come first, the layer pads the last two axes: here the width, by
-        # nothing, and the channels. That keeps the model free of layers that only we know.
-        x = keras.layers.ZeroPadding2D(
-            ((0, 0), (before, after)), data_format="channels_first", name=f"{name}_pad"
-        )(x)
-    return x
-
-
-def drop_rates(options: "Options", branches: int) -> list[float]:
-    """Give each residual branch the rate at which training leaves it out.
-
-    Args:
-        options: Its ``stochastic_depth`` is the last branch's rate.
-        branches: The number of residual branches.
-
-    Returns:
-        One rate for each branch, in their order, rising linearly: of L branches the l-th has
-        l / L of the last one's rate.
-
-    Reference:
-        Huang et al. 2016, https://arxiv.org/abs/1603.09382, section 3 (linear decay rule).
-    """
-    return [options.stochastic_depth * number / branches for number in range(1, branches + 1)]
-
-
-def add(shortcut: Any, x: Any, *, drop: float = 0.0, name: str) -> Any:
-    """Add a residual branch to its shortcut, in training to only some of the images.
-
-    Where the branch is kept, it is scaled by 1 / (1 - drop), so that its mean is what inference
-    adds. The paper scales it at inference instead, which comes to the same function.
-
-    Args:
-        shortcut: A Keras tensor, (batch, height, width, channels).
-        x: The end of the branch, of the same shape.
-        drop: The share of images that the branch is left out for in training; see `drop_rates`.
-        name: What the layers' names begin with.
-
-    Returns:
-        A Keras tensor of the same shape.
-
-    Reference:
-        Huang et al. 2016, https://arxiv.org/abs/1603.09382
-    """
-    if drop:
-        # The half-precision dtypes have too few numbers between 0 and 1 to draw a small rate with.
-        wide = keras.config.dtype_policy().variable_dtype
-        x = keras.layers.Dropout(drop, noise_shape=_ONE_PER_IMAGE, dtype=wide, name=f"{name}_drop")(
-            x
-        )
-        # Keras orders weights by their distance from the output, so both sides get a layer more.
-        shortcut = keras.layers.Identity(name=f"{name}_shortcut_keep")(shortcut)
-    return keras.layers.Add(name=f"{name}_add")([shortcut, x])
-
-
 def pooled(x: Any) -> Any:
     """Average each channel over all positions: (batch, height, width, channels) to vectors.
 
@@ -419,28 +340,15 @@ def model(
 
     Raises:
         InputError: Residual branches are to be left out, and the network has none that were added
-            by `add`.
+            by `residual.add`.
     """
     if options.features_only:
         outputs: Any = {f"stride_{stride}": x for stride, x in features.items()}
-        return _with_branches(options, keras.Model(inputs, outputs, name=name))
+        return residual.checked(options, keras.Model(inputs, outputs, name=name))
     x = list(features.values())[-1]
     if options.include_top:
         x = head(x)
         if options.dropout:
             x = keras.layers.Dropout(options.dropout, name="dropout")(x)
         x = classify(x, options)
-    return _with_branches(options, keras.Model(inputs, x, name=name))
-
-
-def _with_branches(options: "Options", built: Any) -> Any:
-    """Refuse a model that has no residual branches to leave out, if some are to be."""
-    rate = options.stochastic_depth
-    if rate and not any(
-        getattr(layer, "noise_shape", None) == _ONE_PER_IMAGE for layer in built.layers
-    ):
-        raise InputError(
-            f"stochastic_depth: {built.name} has no residual branches that could be left out; "
-            f"accepted is 0; received {rate}"
-        )
-    return built
+    return residual.checked(options, keras.Model(inputs, x, name=name))

@@ -28,7 +28,7 @@ class Facts(Settings):
         trainable_parameters: How many of them are trained, which is what papers count.
         multiply_adds: How many it takes for one image of its default size: those of convolutions
             and fully connected layers, as papers count.
-        layers: How many layers Keras lists.
+        layers: How many layers and operations it is made of.
     """
 
     parameters: Whole

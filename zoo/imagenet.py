@@ -31,9 +31,7 @@ def labels(*, fetch: bool = True) -> tuple[str, ...]:
     Raises:
         InputError: The index cannot be had.
     """
-    pairs = _pairs(fetch=fetch)
-    count = Counter(word for _, word in pairs)
-    return tuple(f"{word} ({number})" if count[word] > 1 else word for number, word in pairs)
+    return _names(_pairs(fetch=fetch))
 
 
 def same_classes(one: Sequence[str], other: Sequence[str]) -> bool:
@@ -60,7 +58,13 @@ def same_classes(one: Sequence[str], other: Sequence[str]) -> bool:
         return False
     pairs = _pairs(fetch=not downloads.is_offline())
     numbers = other if named[0] is one else one
-    return numbers == tuple(number for number, _ in pairs) and named[0] == labels(fetch=False)
+    return numbers == tuple(number for number, _ in pairs) and named[0] == _names(pairs)
+
+
+def _names(pairs: list[tuple[str, str]]) -> tuple[str, ...]:
+    """Name each class by its word, or by its number too where another class has the same word."""
+    count = Counter(word for _, word in pairs)
+    return tuple(f"{word} ({number})" if count[word] > 1 else word for number, word in pairs)
 
 
 def _pairs(*, fetch: bool) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.norm import Norm
 from zoo.registry import Options
 
@@ -93,7 +93,7 @@ def build_stages(
         The last feature map at each stride.
     """
     pre = options.norm.placement == "pre_activation"
-    drops = iter(blocks.drop_rates(options, branch_count(stages, x.shape[-1])))
+    drops = iter(residual.drop_rates(options, branch_count(stages, x.shape[-1])))
     stride, lead = 2, activation
     features = {stride: x}
     for stage, rows in enumerate(stages, start=1):
@@ -105,7 +105,7 @@ def build_stages(
             else:
                 x = normalized(x, row, options=options, name=name)
             if row.adds(shortcut.shape[-1]):
-                x = blocks.add(shortcut, x, drop=next(drops), name=name)
+                x = residual.add(shortcut, x, drop=next(drops), name=name)
             stride, lead = stride * row.stride, ""
             features[stride] = x
     return features

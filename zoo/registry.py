@@ -17,6 +17,7 @@ import pydantic
 from zoo.errors import InputError, nearest
 from zoo.files import expanded, is_file
 from zoo.norm import Norm
+from zoo.policies import asked
 from zoo.settings import Flag, Number, Settings, Whole
 
 if TYPE_CHECKING:
@@ -377,8 +378,6 @@ def create_model(
             f"received input_shape={options.input_shape}"
         )
     import keras
-
-    from zoo.policies import asked
 
     if keras.config.image_data_format() != "channels_last":
         raise InputError(

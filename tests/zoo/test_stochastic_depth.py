@@ -6,7 +6,7 @@ import pytest
 
 import export
 import zoo
-from zoo import blocks
+from zoo import residual
 from zoo.norm import PLACEMENTS
 
 from ..export.models import randomize
@@ -103,7 +103,7 @@ def test_whole_branches_are_left_out_image_by_image_at_the_rate(policy):
     keras.config.set_dtype_policy(policy)
     rate, count = 0.01, 20_000
     shortcut, branch = keras.Input((2, 2, 1)), keras.Input((2, 2, 1))
-    model = keras.Model([shortcut, branch], blocks.add(shortcut, branch, drop=rate, name="block"))
+    model = keras.Model([shortcut, branch], residual.add(shortcut, branch, drop=rate, name="block"))
     ones = np.ones((count, 2, 2, 1), "float32")
     values = np.asarray(model([0 * ones, ones], training=True)).astype("float64")
     assert np.all(values == values[:, :1, :1])

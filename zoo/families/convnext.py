@@ -34,7 +34,7 @@ Reference:
 from collections.abc import Callable
 from typing import Any
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.norm import Norm
 from zoo.registry import Options, register_model
 
@@ -112,7 +112,7 @@ def network(
     norm = options.norm
     inputs = blocks.image(options)
     x = stem(inputs, options.channels(channels[0]), norm)
-    drops = iter(blocks.drop_rates(options, sum(counts)))
+    drops = iter(residual.drop_rates(options, sum(counts)))
     features = {}
     for stage, (count, wide) in enumerate(zip(counts, channels, strict=True), start=1):
         if stage > 1:
@@ -120,7 +120,7 @@ def network(
         for number in range(1, count + 1):
             place = f"stage{stage}_block{number}"
             added = branch(x, norm, layer_scale=layer_scale, name=place)
-            x = blocks.add(x, added, drop=next(drops), name=place)
+            x = residual.add(x, added, drop=next(drops), name=place)
         features[2 ** (stage + 1)] = x
     return blocks.model(options, inputs, features, head=head(norm), name=name)
 

@@ -30,7 +30,7 @@ Reference:
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zoo import blocks, inverted
+from zoo import blocks, inverted, residual
 from zoo.registry import Options, register_model
 
 PAPER = "Han et al. 2020, https://arxiv.org/abs/1911.11907"
@@ -188,7 +188,7 @@ def network(
     width, pre = options.width, options.norm.placement == "pre_activation"
     inputs = blocks.image(options)
     x = inverted.stem(inputs, scaled(16 * width), activation="relu", options=options)
-    drops = iter(blocks.drop_rates(options, sum(len(rows) for rows in stages)))
+    drops = iter(residual.drop_rates(options, sum(len(rows) for rows in stages)))
     features = {}
     stride, lead = 2, "relu" if pre else ""
     for stage, rows in enumerate(stages, start=1):
@@ -197,7 +197,7 @@ def network(
             row = widened(full, width)
             kept = shortcut(x, row, lead=lead, options=options, name=place)
             made = branch(x, row, lead=lead, options=options, name=place)
-            x = blocks.add(kept, made, drop=next(drops), name=place)
+            x = residual.add(kept, made, drop=next(drops), name=place)
             stride, lead = stride * row.stride, ""
         features[stride] = x
     wide = scaled(stages[-1][-1].wide * width)

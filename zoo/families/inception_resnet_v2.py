@@ -42,7 +42,7 @@ Reference:
 from dataclasses import dataclass
 from typing import Any
 
-from zoo import blocks, inception
+from zoo import blocks, inception, residual
 from zoo.inception import MAX, MEAN, Branch, Step
 from zoo.norm import Norm
 from zoo.registry import Options, register_model
@@ -131,7 +131,7 @@ def residual_block(
     if scale != 1.0:
         # A Rescaling layer would round the factor to float32 in a float64 model, too.
         added = blocks.named(blocks.keras.ops.multiply(added, scale), f"{name}_scale")
-    x = blocks.add(x, added, drop=drop, name=name)
+    x = residual.add(x, added, drop=drop, name=name)
     return layers.Activation("relu", name=f"{name}_act")(x) if activated else x
 
 
@@ -141,7 +141,7 @@ def network(options: Options, stages: tuple[Stage, ...], last: int, name: str) -
     inputs = blocks.image(options)
     features = inception.stem(inputs, options)
     x = features[8]
-    drops = iter(blocks.drop_rates(options, sum(stage.count for stage in stages)))
+    drops = iter(residual.drop_rates(options, sum(stage.count for stage in stages)))
     for number, stage in enumerate(stages, start=3):
         x = inception.join(x, stage.first, options=options, name=f"stage{number}_block1")
         for block in range(2, stage.count + 2):

@@ -30,7 +30,7 @@ Reference:
 from collections.abc import Iterator
 from typing import Any
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.norm import Norm
 from zoo.registry import Options, register_model
 
@@ -118,7 +118,7 @@ def added(shortcut: Any, x: Any, *, stride: int, drops: Iterator[float], name: s
     """Add a block's input to its output where they have the same shape."""
     if stride > 1 or shortcut.shape[-1] != x.shape[-1]:
         return x
-    return blocks.add(shortcut, x, drop=next(drops), name=name)
+    return residual.add(shortcut, x, drop=next(drops), name=name)
 
 
 def branch_count(stages: tuple[tuple[int, int, int, int], ...], width: float) -> int:
@@ -163,7 +163,7 @@ def mobilenet(
     x = stem(inputs, scaled(32, options.width), stride=stem_stride, options=options)
     features = {}
     total_stride = stem_stride
-    drops = iter(blocks.drop_rates(options, branch_count(stages, options.width)))
+    drops = iter(residual.drop_rates(options, branch_count(stages, options.width)))
     for stage, (expansion, channels, count, first_stride) in enumerate(stages, start=1):
         total_stride *= first_stride
         for number in range(1, count + 1):

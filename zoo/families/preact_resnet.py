@@ -20,7 +20,7 @@ Reference:
 
 from typing import Any
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.families.resnet import FILTERS, R18
 from zoo.families.wide_resnet import wide_block
 from zoo.registry import Options, register_model
@@ -34,7 +34,7 @@ def preact_resnet(options: Options, sizes: tuple[int, ...], name: str) -> Any:
     bias = blocks.bias_before(options.norm)
     x = blocks.conv(inputs, options.channels(FILTERS[0]), 3, bias=bias, name="stem_conv")
     features = {}
-    drops = iter(blocks.drop_rates(options, sum(sizes)))
+    drops = iter(residual.drop_rates(options, sum(sizes)))
     for stage, (filters, count) in enumerate(zip(FILTERS, sizes, strict=False), start=1):
         for number in range(1, count + 1):
             x = wide_block(

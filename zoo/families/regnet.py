@@ -43,7 +43,7 @@ import itertools
 import math
 from typing import Any, NamedTuple
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.registry import Options, register_model
 
 PAPER = "Radosavovic et al. 2020, https://arxiv.org/abs/2003.13678"
@@ -140,11 +140,11 @@ def residual_block(
     bias = blocks.bias_before(norm) if pre else blocks.needs_bias(norm, followed_by="norm")
     x = blocks.conv(x, stage.width, 1, bias=bias, name=f"{name}_3_conv")
     if pre:
-        return blocks.add(shortcut, x, drop=drop, name=name)
+        return residual.add(shortcut, x, drop=drop, name=name)
     x = blocks.normalize(x, norm, name=f"{name}_3_norm")
     if is_projected:
         shortcut = blocks.normalize(shortcut, norm, name=f"{name}_shortcut_norm")
-    x = blocks.add(shortcut, x, drop=drop, name=name)
+    x = residual.add(shortcut, x, drop=drop, name=name)
     return blocks.keras.layers.Activation("relu", name=f"{name}_act")(x)
 
 
@@ -164,7 +164,7 @@ def regnet(options: Options, rule: Rule, name: str) -> Any:
     )
     x = x if pre else blocks.norm_act(x, norm, name="stem")
     features = {2: x}
-    drops = iter(blocks.drop_rates(options, rule.depth))
+    drops = iter(residual.drop_rates(options, rule.depth))
     for number, stage in enumerate(stages_of(rule, options), start=1):
         for block in range(1, stage.depth + 1):
             x = residual_block(

@@ -36,7 +36,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.registry import Options, register_model
 
 PAPER = "He et al. 2016, https://arxiv.org/abs/1512.03385"
@@ -152,7 +152,7 @@ def residual_block(
             name=f"{name}_shortcut_conv",
         )
         shortcut = blocks.normalize(shortcut, norm, name=f"{name}_shortcut_norm")
-    x = blocks.add(shortcut, x, drop=drop, name=name)
+    x = residual.add(shortcut, x, drop=drop, name=name)
     return blocks.keras.layers.Activation("relu", name=f"{name}_act")(x)
 
 
@@ -188,7 +188,7 @@ def preactivation_block(
             padding=options.padding,
             name=f"{place}_conv",
         )
-    return blocks.add(shortcut, excited(x, design, name), drop=drop, name=name)
+    return residual.add(shortcut, excited(x, design, name), drop=drop, name=name)
 
 
 def stem(x: Any, kernel_size: int, stride: int, options: Options) -> Any:
@@ -233,7 +233,7 @@ def resnet(
     inputs = blocks.image(options)
     x, features = first(inputs, options)
     total_stride = max(features)
-    drops = iter(blocks.drop_rates(options, sum(sizes)))
+    drops = iter(residual.drop_rates(options, sum(sizes)))
     for stage, (filters, count) in enumerate(zip(FILTERS, sizes, strict=False), start=1):
         first_stride = 1 if stage == 1 else 2
         total_stride *= first_stride

@@ -27,7 +27,7 @@ Reference:
 
 from typing import Any
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.families.wide_resnet import wide_block
 from zoo.registry import Options, register_model
 
@@ -52,7 +52,7 @@ def residual_block(
         shortcut = blocks.conv(
             shortcut, filters, 1, stride=stride, bias=bias, name=f"{name}_shortcut_conv"
         )
-    x = blocks.add(shortcut, x, drop=drop, name=name)
+    x = residual.add(shortcut, x, drop=drop, name=name)
     return blocks.keras.layers.Activation("relu", name=f"{name}_act")(x)
 
 
@@ -72,7 +72,7 @@ def resnet8(options: Options) -> Any:
         x = blocks.conv_norm_act(x, wide, 3, norm=options.norm, name="stem")
     features = {}
     total_stride = 1
-    drops = blocks.drop_rates(options, len(STAGES))
+    drops = residual.drop_rates(options, len(STAGES))
     for (stage, filters, stride), drop in zip(STAGES, drops, strict=True):
         total_stride *= stride
         wide, name = options.channels(filters), f"stage{stage}_block1"

@@ -22,7 +22,7 @@ Reference:
 
 from typing import Any
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.registry import Options, register_model
 
 PAPER = "He et al. 2016, https://arxiv.org/abs/1512.03385"
@@ -34,14 +34,14 @@ def residual_block(
 ) -> Any:
     """Add two 3x3 convolutions to their input, with the activation after the addition."""
     norm = options.norm
-    shortcut = blocks.shortcut_pad(x, filters, stride=stride, name=f"{name}_shortcut")
+    shortcut = residual.shortcut_pad(x, filters, stride=stride, name=f"{name}_shortcut")
     x = blocks.conv_norm_act(
         x, filters, 3, norm=norm, stride=stride, padding=options.padding, name=f"{name}_1"
     )
     bias = blocks.needs_bias(norm, followed_by="norm")
     x = blocks.conv(x, filters, 3, bias=bias, name=f"{name}_2_conv")
     x = blocks.normalize(x, norm, name=f"{name}_2_norm")
-    x = blocks.add(shortcut, x, drop=drop, name=name)
+    x = residual.add(shortcut, x, drop=drop, name=name)
     return blocks.keras.layers.Activation("relu", name=f"{name}_act")(x)
 
 
@@ -50,12 +50,12 @@ def preactivation_block(
 ) -> Any:
     """Add two pre-activated 3x3 convolutions to their input, which passes untouched."""
     norm = options.norm
-    shortcut = blocks.shortcut_pad(x, filters, stride=stride, name=f"{name}_shortcut")
+    shortcut = residual.shortcut_pad(x, filters, stride=stride, name=f"{name}_shortcut")
     x = blocks.conv_norm_act(
         x, filters, 3, norm=norm, stride=stride, padding=options.padding, name=f"{name}_1"
     )
     x = blocks.conv_norm_act(x, filters, 3, norm=norm, name=f"{name}_2")
-    return blocks.add(shortcut, x, drop=drop, name=name)
+    return residual.add(shortcut, x, drop=drop, name=name)
 
 
 def resnet_cifar(options: Options, depth: int) -> Any:
@@ -71,7 +71,7 @@ def resnet_cifar(options: Options, depth: int) -> Any:
     features = {}
     total_stride = 1
     count = (depth - 2) // 6
-    drops = iter(blocks.drop_rates(options, len(STAGES) * count))
+    drops = iter(residual.drop_rates(options, len(STAGES) * count))
     for stage, filters, first_stride in STAGES:
         total_stride *= first_stride
         for number in range(1, count + 1):

@@ -23,7 +23,7 @@ Reference:
 
 from typing import Any
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.families.resnet import FILTERS, R50, R101, R152
 from zoo.registry import Options, register_model
 
@@ -58,7 +58,7 @@ def block(
     )
     x = blocks.norm_act(x, norm, name=f"{name}_3")
     x = blocks.conv(x, outer, 1, bias=True, name=f"{name}_3_conv")
-    return blocks.add(shortcut, x, drop=drop, name=name)
+    return residual.add(shortcut, x, drop=drop, name=name)
 
 
 def resnet_v2(options: Options, sizes: tuple[int, ...], name: str) -> Any:
@@ -75,7 +75,7 @@ def resnet_v2(options: Options, sizes: tuple[int, ...], name: str) -> Any:
     )
     features, total_stride = {2: x}, 4
     x = blocks.max_pool(x, 3, stride=2, padding=options.padding, name="stem_pool")
-    drops = iter(blocks.drop_rates(options, sum(sizes)))
+    drops = iter(residual.drop_rates(options, sum(sizes)))
     for stage, (filters, count) in enumerate(zip(FILTERS, sizes, strict=False), start=1):
         for number in range(1, count + 1):
             stride = 2 if number == count and stage < len(sizes) else 1

@@ -20,7 +20,7 @@ Reference:
 
 from typing import Any
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.registry import Options, register_model
 
 PAPER = "Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146"
@@ -42,7 +42,7 @@ def wide_block(
         x, filters, 3, stride=stride, bias=bias, padding=options.padding, name=f"{name}_1_conv"
     )
     x = blocks.norm_act_conv(x, filters, 3, norm=norm, name=f"{name}_2")
-    return blocks.add(shortcut, x, drop=drop, name=name)
+    return residual.add(shortcut, x, drop=drop, name=name)
 
 
 def wide_resnet(options: Options, depth: int, factor: int) -> Any:
@@ -53,7 +53,7 @@ def wide_resnet(options: Options, depth: int, factor: int) -> Any:
     features = {}
     total_stride = 1
     count = (depth - 4) // 6
-    drops = iter(blocks.drop_rates(options, len(STAGES) * count))
+    drops = iter(residual.drop_rates(options, len(STAGES) * count))
     for stage, filters, first_stride in STAGES:
         total_stride *= first_stride
         for number in range(1, count + 1):

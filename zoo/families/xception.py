@@ -28,7 +28,7 @@ Reference:
 
 from typing import Any
 
-from zoo import blocks
+from zoo import blocks, residual
 from zoo.norm import Norm
 from zoo.registry import Options, register_model
 
@@ -64,7 +64,7 @@ def pooled_sum(
     """Add a branch, pooled where there is a stride, to its shortcut."""
     if stride > 1:
         x = blocks.max_pool(x, 3, stride=stride, padding=options.padding, name=f"{name}_pool")
-    return blocks.add(shortcut, x, drop=drop, name=name)
+    return residual.add(shortcut, x, drop=drop, name=name)
 
 
 def block(
@@ -144,7 +144,7 @@ def network(options: Options, stages: tuple[tuple[tuple[int, ...], int], ...], n
     inputs = blocks.image(options)
     x, features = stem(inputs, options)
     total_stride = max(features)
-    drops = blocks.drop_rates(options, len(stages))
+    drops = residual.drop_rates(options, len(stages))
     for stage, ((filters, stride), drop) in enumerate(zip(stages, drops, strict=True), start=1):
         total_stride *= stride
         x = features[total_stride] = made(
