@@ -13,6 +13,8 @@ import numpy as np
 from hypothesis import strategies as st
 from keras import layers
 
+from .models import with_weights
+
 # Larger ones only cost time: a kernel of 3 meets its border, its other border and itself in 5.
 MOST_POSITIONS = 12
 MOST_VALUES = 600
@@ -417,26 +419,3 @@ def random_model(draw: Callable[[Any], Any]) -> keras.Model:
         outputs.append(grow.pick(*grow.tensors))
     model = keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0])
     return with_weights(model, draw(st.integers(0, 1000)), grow.pick("both", "positive", "zero"))
-
-
-def with_weights(model: keras.Model, seed: int, gammas: str) -> keras.Model:
-    """Give a model random weights of a size at which values neither vanish nor grow.
-
-    Args:
-        model: The model.
-        seed: Of the random numbers.
-        gammas: ``positive``, of ``both`` signs, or with every other one ``zero``.
-    """
-    random = np.random.default_rng(seed)
-    for weight in model.weights:
-        value = random.normal(size=weight.shape)
-        if weight.name in ("moving_variance", "moving_stddev"):
-            value = random.uniform(0.3, 3, size=weight.shape)
-        if weight.name == "gamma":
-            value = np.sign(value) * random.uniform(0.3, 2, size=weight.shape)
-            value = np.abs(value) if gammas == "positive" else value
-            value[::2] *= gammas != "zero"
-        if weight.name.endswith("kernel"):
-            value /= math.sqrt(max(1, math.prod(weight.shape[:-1])))
-        weight.assign(value)
-    return model

@@ -10,7 +10,7 @@ from export.folding import Folded, fold_as
 from export.parity import error
 from export.running import outputs
 
-from .random_models import with_weights
+from .models import with_weights
 
 BatchNorm = layers.BatchNormalization
 FIRST = {"data_format": "channels_first"}

@@ -12,7 +12,7 @@ from export.certificate_inputs import batches
 from export.folding import Folded
 from export.running import outputs
 
-from .random_models import with_weights
+from .models import with_weights
 
 BatchNorm = layers.BatchNormalization
 # A copy runs the same operations on the same numbers; float32 sums may be split over threads.

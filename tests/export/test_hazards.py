@@ -10,7 +10,7 @@ import zoo
 from export import parity, rules
 from export.running import outputs
 
-from .random_models import with_weights
+from .models import with_weights
 
 BatchNorm = layers.BatchNormalization
 

@@ -12,7 +12,7 @@ from export import graph_reading
 from export.folding import fold_graph
 from zoo.errors import InputError
 
-from .random_models import with_weights
+from .models import with_weights
 from .rule_models import assert_gone, fold_exactly, net
 
 BatchNorm = layers.BatchNormalization

@@ -8,7 +8,7 @@ from keras import layers
 from export.folding import fold_as
 from export.rules import Reason
 
-from .random_models import with_weights
+from .models import with_weights
 from .rule_models import fold_exactly, net
 
 BatchNorm = layers.BatchNormalization

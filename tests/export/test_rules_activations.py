@@ -6,7 +6,7 @@ from keras import layers
 
 from zoo.layers import ChannelClamp, SpatialBias
 
-from .random_models import with_weights
+from .models import with_weights
 from .rule_models import assert_gone, fold_exactly, net
 
 BatchNorm = layers.BatchNormalization

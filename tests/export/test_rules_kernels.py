@@ -6,7 +6,7 @@ from keras import layers
 
 from zoo.layers import SpatialBias
 
-from .random_models import with_weights
+from .models import with_weights
 from .rule_models import FIRST, assert_gone, net
 
 BatchNorm = layers.BatchNormalization

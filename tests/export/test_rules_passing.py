@@ -6,7 +6,7 @@ from keras import layers
 
 import export
 
-from .random_models import with_weights
+from .models import with_weights
 from .rule_models import FIRST, assert_gone, fold_exactly, net
 
 BatchNorm = layers.BatchNormalization

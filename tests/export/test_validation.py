@@ -9,36 +9,20 @@ import pytest
 from keras import layers
 
 import export
-from export import parity, validation
+from export import parity
 from zoo.cards import Card
 from zoo.errors import InputError
 from zoo.norm import KINDS, PLACEMENTS, Norm
 from zoo.preprocessing import Preprocessing
 
-from .models import resnet
+from .models import judged, resnet
 
 PREPROCESSING = Preprocessing(size=(8, 8), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
 
 
-def small():
-    """A model with a convolution, a BatchNorm and logits, that runs in no time."""
-    keras.utils.set_random_seed(3)
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 3), name="input"),
-            layers.Conv2D(4, 3, name="conv"),
-            layers.ReLU(name="act"),
-            layers.BatchNormalization(name="norm"),
-            layers.GlobalAveragePooling2D(name="pool"),
-            layers.Dense(5, bias_initializer="glorot_normal", name="logits"),
-        ],
-        name="small",
-    )
-
-
 @pytest.fixture(scope="module")
 def model():
-    return small()
+    return judged()
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +359,7 @@ def test_a_file_that_onnx_itself_cannot_read_fails(model, path, tmp_path, change
 
 
 def test_a_file_of_another_model_fails(path):
-    other = small()
+    other = judged()
     other.layers[0].kernel.assign(-other.layers[0].kernel)
     assert not export.validate(other, path).ok
 
@@ -410,42 +394,3 @@ def test_what_is_no_file_is_told(model, tmp_path):
 def test_a_test_split_that_the_model_does_not_take_is_told(model, path, images, labels, told):
     with pytest.raises(InputError, match=told):
         export.validate(model, path, data=(images, labels))
-
-
-class TestParity:
-    def test_the_error_is_relative_to_the_largest_number(self):
-        reference = np.array([[1.0, -4.0]])
-        assert parity.error(np.array([[1.5, -4.0]]), reference) == 0.125
-        assert parity.error(reference, reference) == 0.0
-
-    def test_what_is_missing_or_no_number_is_infinitely_wrong(self):
-        reference = np.zeros((1, 2))
-        assert parity.error(np.zeros((1, 3)), reference) == np.inf
-        assert parity.error(np.array([[0.0, np.nan]]), reference) == np.inf
-        assert parity.worst_error([], [reference]) == np.inf
-
-    def test_only_near_classes_are_ties(self):
-        exact = np.array([1.0, 1.0 + 1e-6, 0.5])
-        assert parity.is_tie(exact, 0, 1, allowed=1e-6)
-        assert not parity.is_tie(exact, 0, 1, allowed=1e-7)
-        assert not parity.is_tie(exact, 1, 2, allowed=1e-6)
-
-    def test_a_model_in_bfloat16_would_fail_its_own_limit(self, model):
-        """The limit tells float32 from the next coarser precision."""
-        reference = parity.Reference.of(model)
-        answer = reference.answer(
-            [np.random.default_rng(0).normal(size=(7, 8, 8, 3)).astype(np.float32)]
-        )
-        assert parity.limit_for(answer.own_error()) < 1e-3 * 2.0**-8
-
-    def test_ties_on_the_split_explain_a_difference(self, model, path, monkeypatch):
-        """With a limit as wide as the logits every change is a tie, and accuracy is explained."""
-        other = small()
-        other.layers[-1].bias.assign(np.arange(5, dtype=np.float32))
-        images = np.random.default_rng(5).normal(size=(20, 8, 8, 3)).astype(np.float32)
-        labels = np.asarray(model(images)).argmax(axis=1)
-        monkeypatch.setattr(validation.parity, "FLOOR", 10.0)
-        verdict = export.validate(other, path, data=(images, labels))
-        assert verdict.ok, verdict.failed
-        split = next(c for c in verdict.checks if c.name == "accuracy on the test split")
-        assert split.measured != split.limit

@@ -13,22 +13,7 @@ from training import data as data_module
 from zoo import InputError, Preprocessing
 from zoo.cli import run as command
 
-CLASSES = ("ant", "bee", "cat")
-
-
-def picture(seed, height=8, width=8):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return PIL.Image.fromarray(pixels)
-
-
-def fill(folder, count=5, size=(8, 8), classes=CLASSES, suffix=".png"):
-    """Make a folder of random images by class."""
-    for number, label in enumerate(classes):
-        (folder / label).mkdir(parents=True)
-        for index in range(count):
-            image = picture(100 * number + index, *size)
-            image.save(folder / label / f"{index:03}{suffix}")
-    return folder
+from .pictures import CLASSES, fill, load, picture
 
 
 @pytest.fixture
@@ -53,10 +38,6 @@ def streamed(monkeypatch):
         monkeypatch.setattr(data_module, "MEMORY", memory)
 
     return use
-
-
-def load(folder, **options):
-    return training.load_data(f"folder:{folder}", **options)
 
 
 def pixels(path):
@@ -232,63 +213,6 @@ def test_how_many_are_damaged_is_told(divided):
         (divided / "train" / "ant" / f"{name}.png").write_bytes(b"")
     with pytest.raises(InputError, match="no train image of the class ant can be read"):
         load(divided, image_size=8, skip_corrupt=True)
-
-
-def nothing(root):
-    root.mkdir()
-
-
-def no_text(root):
-    fill(root, classes=(os.fsdecode(b"caf\xe9"), "dog"))
-
-
-def one_class(root):
-    fill(root, classes=["ant"])
-
-
-def images_alone(root):
-    root.mkdir()
-    picture(0).save(root / "0.png")
-
-
-def empty_class(root):
-    fill(root)
-    (root / "dog").mkdir()
-
-
-def no_train(root):
-    fill(root / "test")
-    fill(root / "val")
-
-
-def new_class(root):
-    fill(root / "train")
-    fill(root / "test", classes=["ant", "dog"])
-
-
-def a_file(root):
-    root.write_text("x")
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda root: None, "there is no such folder"),
-        (a_file, "that is a file; accepted is a folder"),
-        (nothing, "has no folder; accepted are two or more folders of images"),
-        (images_alone, "has no folder"),
-        (one_class, "has one class only, ant"),
-        (no_text, r"class b'caf\\xe9', whose name is not UTF-8; accepted are names in UTF-8"),
-        (empty_class, r"dog has no image; accepted are \.jpg"),
-        (no_train, "has test, val and no train; accepted is .*/train/CLASS"),
-        (new_class, "test has the class dog, which .*train lacks"),
-    ],
-)
-def test_what_is_no_set_is_told_in_one_line(tmp_path, make, words):
-    make(tmp_path / "set")
-    with pytest.raises(InputError, match=words) as caught:
-        load(tmp_path / "set")
-    assert "\n" not in str(caught.value)
 
 
 def test_a_class_may_lack_test_images(divided):
